@@ -1,0 +1,180 @@
+import { z } from "zod";
+import { MemoryImageId, RunnerId } from "./ids.ts";
+import { route } from "./route.ts";
+
+// The seam between a supervisor and the compute gateway of a node. Instances are addressed by name (the runner's id).
+// What goes beyond the shared contract is asked for by name in `extensions` and echoed when granted, never assumed.
+
+const Text = z.record(z.string().max(256), z.string().max(64 * 1024));
+/** Free labels: the gateway keeps them and gives them no meaning. */
+const Labels = z.record(z.string().max(256), z.string().max(1024));
+
+export const CreateInstanceBody = z.object({
+  name: RunnerId,
+  image: z.string().min(1).max(1024),
+  env: Text,
+  cpu: z.number().positive().max(1024),
+  memory_gb: z.number().positive().max(4096),
+  metadata: z.record(z.string(), z.unknown()).default({}),
+  labels: Labels.optional(),
+});
+export type CreateInstanceBody = z.infer<typeof CreateInstanceBody>;
+
+export const InstanceState = z.enum(["starting", "running", "freezing", "held", "gone"]);
+export type InstanceState = z.infer<typeof InstanceState>;
+
+export const InstanceView = z.object({
+  id: z.string(),
+  name: RunnerId,
+  state: InstanceState,
+  image: z.string(),
+  address: z.string().nullable(),
+  metadata: z.record(z.string(), z.unknown()),
+  createdAt: z.coerce.date(),
+  /** Memory image that is being written or is held, when there is one. */
+  memoryImageId: MemoryImageId.nullable(),
+  /** Resident memory of the sandbox in bytes, when the driver can tell. */
+  memoryBytes: z.number().nullable(),
+  /** Processes on the host that belong to the sandbox, when the driver can tell. */
+  processCount: z.number().nullable(),
+});
+export type InstanceView = z.infer<typeof InstanceView>;
+
+const Timing = z.record(z.string(), z.number());
+const InstanceReply = z.object({ id: z.string(), address: z.string().nullish(), _timing: Timing.optional() });
+
+/**
+ * `hold`: the sandbox stays frozen after its files are written, until `commit` (destroys it) or `abort` (thaws it and deletes
+ * the files). A held one is thawed by itself after `hold_ms`. Without it the sandbox goes on as soon as its files are written.
+ */
+export const SnapshotBody = z.object({
+  callback: z.object({ url: z.url().max(2048), metadata: Text }),
+  extensions: z.array(z.string().max(64)).max(16).optional(),
+  hold_ms: z.number().int().min(1000).max(300_000).optional(),
+});
+export type SnapshotBody = z.infer<typeof SnapshotBody>;
+
+/** Empty for a caller that asked for no extension. */
+export const SnapshotAccepted = z.object({ snapshot_id: MemoryImageId, extensions: z.array(z.string()) }).optional();
+
+export const SnapshotFailure = z.enum(["canceled", "sandbox_gone", "disk_full", "checkpoint_failed", "timed_out", "shutdown"]);
+export type SnapshotFailure = z.infer<typeof SnapshotFailure>;
+
+/** What the gateway tells its caller when a snapshot is over. Signed over the whole body, see CALLBACK_SIGNATURE_HEADER. */
+export const SnapshotCallback = z.discriminatedUnion("status", [
+  z.object({
+    status: z.literal("completed"),
+    snapshot_id: MemoryImageId,
+    instance_id: z.string(),
+    metadata: Text.optional(),
+    duration_ms: z.number().optional(),
+    /** How long the guest stood still until its files were safe on disk. */
+    frozen_ms: z.number().optional(),
+    size_bytes: z.number().optional(),
+    held: z.boolean().optional(),
+  }),
+  z.object({
+    status: z.literal("failed"),
+    instance_id: z.string(),
+    error: z.string().optional(),
+    reason: SnapshotFailure.optional(),
+    metadata: Text.optional(),
+    duration_ms: z.number().optional(),
+  }),
+]);
+export type SnapshotCallback = z.infer<typeof SnapshotCallback>;
+
+/**
+ * `t=<ms epoch>,v1=<hex>`: HMAC-SHA256 over `<t>.<raw body>` with a key derived from the gateway's bearer token
+ * (HMAC-SHA256(token, "torpor-snapshot-callback-v1")).
+ */
+export const CALLBACK_SIGNATURE_HEADER = "x-torpor-signature";
+export const CALLBACK_KEY_LABEL = "torpor-snapshot-callback-v1";
+
+export const RestoreBody = z.object({
+  name: RunnerId,
+  /** Served as it is at `/env` of the sandbox's metadata address, before the guest runs its first instruction. */
+  metadata: Text,
+  cpu: z.number().positive().max(1024),
+  memory_gb: z.number().positive().max(4096),
+  labels: Labels.optional(),
+});
+export type RestoreBody = z.infer<typeof RestoreBody>;
+
+export const MemoryImageState = z.enum(["writing", "held", "stored", "consumed"]);
+export const MemoryImageView = z.object({
+  id: MemoryImageId,
+  state: MemoryImageState,
+  instanceName: RunnerId,
+  image: z.string(),
+  sizeBytes: z.number(),
+  frozenMs: z.number(),
+  createdAt: z.coerce.date(),
+  labels: z.record(z.string(), z.unknown()),
+});
+export type MemoryImageView = z.infer<typeof MemoryImageView>;
+
+/** Something that happened to a sandbox without being asked for. */
+export const InstanceEvent = z.object({
+  cursor: z.number().int(),
+  at: z.coerce.date(),
+  type: z.enum(["exited", "thawed"]),
+  name: RunnerId,
+  id: z.string(),
+  exitCode: z.number().int().nullable(),
+  reason: z.string(),
+});
+export type InstanceEvent = z.infer<typeof InstanceEvent>;
+
+const NameParams = z.object({ name: RunnerId });
+const ImageParams = z.object({ snapshotId: MemoryImageId });
+
+export const gateway = {
+  /** Idempotent by name and body: the same again answers the same instance; a taken name with another body is 409 `name_taken`. */
+  createInstance: route("POST", "/api/instances", { auth: "gateway", body: CreateInstanceBody, reply: InstanceReply, status: 201, bodyLimitBytes: 1024 * 1024 }),
+  /** Idempotent: deleting what is absent succeeds. */
+  deleteInstance: route("DELETE", "/api/instances/:name", { auth: "gateway", params: NameParams, reply: z.undefined(), status: 204 }),
+  getInstance: route("GET", "/api/instances/:name", { auth: "gateway", params: NameParams, reply: InstanceView }),
+  listInstances: route("GET", "/api/instances", { auth: "gateway", reply: z.object({ instances: z.array(InstanceView) }) }),
+  /** Begins a snapshot; its end is told by callback. A frozen sandbox is refused with 409 `sandbox_frozen`; a full queue with 503. */
+  snapshotInstance: route("POST", "/api/instances/:name/snapshot", { auth: "gateway", params: NameParams, body: SnapshotBody, reply: SnapshotAccepted, status: 202 }),
+  /** Cancels a snapshot in flight, or aborts a held one: the sandbox goes on and the files are deleted. Idempotent. `none`: nothing was in flight. */
+  cancelSnapshot: route("DELETE", "/api/instances/:name/snapshot", {
+    auth: "gateway",
+    params: NameParams,
+    reply: z.object({ outcome: z.enum(["thawed", "none"]) }),
+  }),
+  listSnapshots: route("GET", "/api/snapshots", { auth: "gateway", reply: z.object({ snapshots: z.array(MemoryImageView) }) }),
+  /** Destroys the held sandbox; the memory image may be restored from now on, not before (L5). 409 when it was thawed already. Idempotent. */
+  commitSnapshot: route("POST", "/api/snapshots/:snapshotId/commit", { auth: "gateway", params: ImageParams, reply: z.object({ outcome: z.literal("committed") }) }),
+  /** Thaws the held sandbox and deletes the files. Idempotent. */
+  abortSnapshot: route("POST", "/api/snapshots/:snapshotId/abort", { auth: "gateway", params: ImageParams, reply: z.object({ outcome: z.enum(["thawed", "none"]) }) }),
+  /** Consumes the memory image, then runs it (L6). 404 `memory_image_gone` when absent or consumed, 422 `memory_image_refused` when it does not match. */
+  restoreSnapshot: route("POST", "/api/snapshots/:snapshotId/restore", { auth: "gateway", params: ImageParams, body: RestoreBody, reply: InstanceReply, status: 201 }),
+  /** Deletes the files. Idempotent; a held one must be aborted or committed first (409). */
+  deleteSnapshot: route("DELETE", "/api/snapshots/:snapshotId", { auth: "gateway", params: ImageParams, reply: z.undefined(), status: 204 }),
+  createTemplate: route("POST", "/api/templates", {
+    auth: "gateway",
+    body: z.looseObject({ image: z.string(), machine_configs: z.array(z.object({ cpu: z.number(), memory_gb: z.number() })) }),
+    reply: z.looseObject({}),
+  }),
+  /** Long poll: what happened after `after`, in order; waits up to `wait_ms` for something. A cursor from before a restart of the gateway starts anew. */
+  events: route("GET", "/api/events", {
+    auth: "gateway",
+    query: z.object({ after: z.coerce.number().int().default(0), wait_ms: z.coerce.number().int().min(0).max(30_000).default(0) }),
+    reply: z.object({ events: z.array(InstanceEvent), next: z.number().int() }),
+  }),
+  /** What the node can do and has left. */
+  node: route("GET", "/api/node", {
+    auth: "gateway",
+    reply: z.object({
+      driver: z.string(),
+      canSnapshot: z.boolean(),
+      cpuTotal: z.number(),
+      memoryTotalBytes: z.number(),
+      memoryAvailableBytes: z.number(),
+      diskFreeBytes: z.number(),
+      warnings: z.array(z.string()),
+    }),
+  }),
+} as const;
