@@ -5,3 +5,5 @@ export { APP_DIR } from "./bundle/bundleProject.ts";
 export { Image, imageReference, parseImageReference, type StoredImage, type WorkerManifest } from "./image.ts";
 export { formatProjectError, type Place, type ProjectError, type ProjectErrorKind } from "./projectError.ts";
 export { RECOMMENDED_VERSION, SUPPORTED_VERSIONS } from "./project.ts";
+export { installApp, type InstalledApp } from "./installApp.ts";
+export { collectGarbage, findImage, listImages, verifyImage, type Collected, type CollectOptions, type FindOutcome, type VerifyOutcome } from "./store.ts";
