@@ -6,7 +6,10 @@ import { treeDigest, type TreeEntry } from "./tree.ts";
 const TaskManifest = z.looseObject({ id: z.string(), filePath: z.string(), exportName: z.string().optional() });
 
 /** What the project's own CLI found in it (its `index.json`), without timings. */
-export const WorkerManifest = z.looseObject({ tasks: z.array(TaskManifest), queues: z.array(z.looseObject({ name: z.string() })).optional() });
+export const WorkerManifest = z.looseObject({
+  tasks: z.array(TaskManifest),
+  queues: z.array(z.looseObject({ name: z.string() })).optional(),
+});
 export type WorkerManifest = z.infer<typeof WorkerManifest>;
 
 /** The `metadata` that a platform is given when this image becomes a deployment's background worker. */
@@ -15,7 +18,9 @@ export const BackgroundWorkerMetadata = z.looseObject({
   packageVersion: z.string(),
   cliPackageVersion: z.string(),
   tasks: z.array(TaskManifest),
-  sourceFiles: z.array(z.looseObject({ filePath: z.string(), contentHash: z.string(), contents: z.string(), taskIds: z.array(z.string()) })),
+  sourceFiles: z.array(
+    z.looseObject({ filePath: z.string(), contentHash: z.string(), contents: z.string(), taskIds: z.array(z.string()) }),
+  ),
 });
 
 export const Digest = z.string().regex(/^[0-9a-f]{64}$/);

@@ -6,4 +6,13 @@ export { Image, imageReference, parseImageReference, type StoredImage, type Work
 export { formatProjectError, type Place, type ProjectError, type ProjectErrorKind } from "./projectError.ts";
 export { RECOMMENDED_VERSION, SUPPORTED_VERSIONS } from "./project.ts";
 export { installApp, type InstalledApp } from "./installApp.ts";
-export { collectGarbage, findImage, listImages, verifyImage, type Collected, type CollectOptions, type FindOutcome, type VerifyOutcome } from "./store.ts";
+export {
+  collectGarbage,
+  findImage,
+  listImages,
+  verifyImage,
+  type Collected,
+  type CollectOptions,
+  type FindOutcome,
+  type VerifyOutcome,
+} from "./store.ts";

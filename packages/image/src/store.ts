@@ -5,9 +5,7 @@ import { Image, imageDigest, parseImageReference, type StoredImage } from "./ima
 import { basesDir, imageDir, imagesDir, makeWorkDir, workDirOwner } from "./layout.ts";
 import { readTree } from "./tree.ts";
 
-export type FindOutcome =
-  | { kind: "found"; stored: StoredImage }
-  | { kind: "refused"; reason: "bad_reference" | "absent" };
+export type FindOutcome = { kind: "found"; stored: StoredImage } | { kind: "refused"; reason: "bad_reference" | "absent" };
 
 /** Finds an image by `torpor/<project>@sha256:<digest>` or `sha256-<digest>`. Does not check its files: see `verifyImage`. */
 export async function findImage(stateDir: string, reference: string): Promise<FindOutcome> {

@@ -28,7 +28,7 @@ export async function librariesOf(executable: string): Promise<string[]> {
   const output = parseLdd(await runLdd(executable));
   if (output.kind === "static") return [];
   if (output.missing.length > 0) throw new Error(`Cannot find ${output.missing.join(", ")}, which ${executable} needs`);
-  const libc = output.paths.find((path) => /\/libc\.so\.6$/.test(path));
+  const libc = output.paths.find((path) => path.endsWith("/libc.so.6"));
   return [...output.paths, ...(libc === undefined ? [] : await nameServiceLibraries(dirname(libc)))];
 }
 

@@ -41,7 +41,8 @@ async function readConfig(job: BundleJob, cli: CliModules): Promise<Step<Resolve
   try {
     const config = ResolvedConfig.parse(await cli.loadConfig({ cwd: job.projectDir, warn: false }));
     const { project, runtime } = config;
-    if (typeof project !== "string" || project === "") return rejected(configInvalid(job, "project", "is not set: give it the project's ref, e.g. \"proj_hello\""));
+    if (typeof project !== "string" || project === "")
+      return rejected(configInvalid(job, "project", 'is not set: give it the project\'s ref, e.g. "proj_hello"'));
     if (runtime.startsWith("bun")) return rejected(configInvalid(job, "runtime", `is "${runtime}", but tasks run on Node: use "node"`));
     return { kind: "ok", value: { ...config, project } };
   } catch (error) {
@@ -81,12 +82,18 @@ function checkFeatures(manifest: BuildManifest, configFile: string): Step<BuildM
 
 function warnAboutEnv({ deploy }: BuildManifest, report: Report): void {
   const names = [...Object.keys(deploy.env ?? {}), ...Object.keys(deploy.sync?.env ?? {})];
-  if (names.length > 0) report(`Warning: set these variables in the environment yourself, syncing them is not supported: ${names.join(", ")}`);
+  if (names.length > 0)
+    report(`Warning: set these variables in the environment yourself, syncing them is not supported: ${names.join(", ")}`);
 }
 
 function noTasks({ dirs }: ResolvedConfig, configFile: string): ProjectError {
   const message = `No tasks found in ${dirs.length === 0 ? "the project" : dirs.join(", ")}`;
-  return { kind: "no_tasks", message, places: [{ file: configFile }], hint: "Export a task from a file there, or name the right folders in `dirs`" };
+  return {
+    kind: "no_tasks",
+    message,
+    places: [{ file: configFile }],
+    hint: "Export a task from a file there, or name the right folders in `dirs`",
+  };
 }
 
 async function assemble(outDir: string, appDir: string, manifest: BuildManifest, report: Report): Promise<ProjectError | undefined> {
@@ -138,11 +145,21 @@ async function indexTasks(job: BundleJob, cli: CliModules, manifest: BuildManife
 
 function describe(appDir: string, config: { project: string }, manifest: BuildManifest, index: WorkerManifest, cli: CliModules): Bundle {
   const { contentHash, packageVersion, cliPackageVersion, runControllerEntryPoint } = manifest;
-  const { tasks, prompts, queues, concurrencyLimits, webhookEndpoints, webhookSubscribers, runtime, runtimeVersion } = index as Record<string, unknown>;
+  const { tasks, prompts, queues, concurrencyLimits, webhookEndpoints, webhookSubscribers, runtime, runtimeVersion } = index as Record<
+    string,
+    unknown
+  >;
   const sourceFiles = cli.resolveSourceFiles(manifest.sources, index.tasks);
   const lists = { tasks, prompts, queues, concurrencyLimits, webhookEndpoints, webhookSubscribers };
   const backgroundWorker = { contentHash, packageVersion, cliPackageVersion, ...lists, sourceFiles, runtime, runtimeVersion };
-  return Bundle.parse({ appDir, projectRef: config.project, contentHash, controller: runControllerEntryPoint, workerManifest: index, backgroundWorker });
+  return Bundle.parse({
+    appDir,
+    projectRef: config.project,
+    contentHash,
+    controller: runControllerEntryPoint,
+    workerManifest: index,
+    backgroundWorker,
+  });
 }
 
 function rejected(error: ProjectError): { kind: "rejected"; error: ProjectError } {

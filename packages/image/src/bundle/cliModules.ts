@@ -4,7 +4,12 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { z } from "zod";
 
-export const ResolvedConfig = z.looseObject({ project: z.unknown(), dirs: z.array(z.string()), runtime: z.string(), workingDir: z.string() });
+export const ResolvedConfig = z.looseObject({
+  project: z.unknown(),
+  dirs: z.array(z.string()),
+  runtime: z.string(),
+  workingDir: z.string(),
+});
 export type ResolvedConfig = z.infer<typeof ResolvedConfig>;
 
 export const BuildManifest = z.looseObject({
@@ -17,7 +22,10 @@ export const BuildManifest = z.looseObject({
   sources: z.record(z.string(), z.unknown()),
   externals: z.array(z.object({ name: z.string(), version: z.string() })).optional(),
   build: z.object({ commands: z.array(z.string()).optional(), env: z.record(z.string(), z.string()).optional() }),
-  deploy: z.object({ env: z.record(z.string(), z.string()).optional(), sync: z.looseObject({ env: z.record(z.string(), z.string()).optional() }).optional() }),
+  deploy: z.object({
+    env: z.record(z.string(), z.string()).optional(),
+    sync: z.looseObject({ env: z.record(z.string(), z.string()).optional() }).optional(),
+  }),
   image: z.looseObject({ pkgs: z.array(z.string()).optional(), instructions: z.array(z.string()).optional() }).optional(),
   otelImportHook: z.object({ include: z.array(z.string()).optional(), exclude: z.array(z.string()).optional() }).optional(),
 });

@@ -12,7 +12,12 @@ export async function installPackages(dir: string, report: (line: string) => voi
   const { code, output } = await run("npm", NPM_ARGS, dir, report);
   if (code === 0) return undefined;
   const hint = `npm said:\n${output.trim()}`;
-  return { kind: "install_failed", message: `npm cannot install the packages that stay outside the bundle (exit code ${code})`, places: [{ file: "package.json" }], hint };
+  return {
+    kind: "install_failed",
+    message: `npm cannot install the packages that stay outside the bundle (exit code ${code})`,
+    places: [{ file: "package.json" }],
+    hint,
+  };
 }
 
 /** Runs one command that a build extension of the project asks for. Undefined: done. */
@@ -23,7 +28,12 @@ export async function runBuildCommand(command: string, dir: string, report: (lin
   return { kind: "build_failed", message, places: [{ file: "trigger.config.ts" }], hint: `It said:\n${output.trim()}` };
 }
 
-async function run(command: string, args: readonly string[], cwd: string, report: (line: string) => void): Promise<{ code: number; output: string }> {
+async function run(
+  command: string,
+  args: readonly string[],
+  cwd: string,
+  report: (line: string) => void,
+): Promise<{ code: number; output: string }> {
   const child = spawn(command, args, { cwd, stdio: ["ignore", "pipe", "pipe"], timeout: TIMEOUT_MS });
   let output = "";
   const take = (chunk: Buffer): void => {
