@@ -1,1 +1,12 @@
-export {};
+export { gatewayClient } from "./commands/status.ts";
+export { buildProject, registerImage } from "./commands/deploy.ts";
+export { environmentKey, unwrap } from "./connection.ts";
+export { EmbeddedDatabase } from "./plane/database.ts";
+export { ensureDataDir } from "./plane/dataDir.ts";
+export { PartProcess } from "./plane/partProcess.ts";
+export { startPlane, type Plane, type PlaneOptions } from "./plane/plane.ts";
+export { planeIdOf, platformEnv, type PlaneConfig } from "./plane/planeConfig.ts";
+export { freePorts } from "./plane/ports.ts";
+export { ensureSecrets } from "./plane/secrets.ts";
+export { prepareMachine, type PreparedMachine } from "./setup/prepareMachine.ts";
+export { showBytes, showMs, table } from "./terminal/table.ts";

@@ -1,0 +1,71 @@
+import { admin, gateway, type MemoryImageView } from "@torpor/contracts";
+import { RouteClient } from "@torpor/http";
+import type { Command, CommandContext } from "../command.ts";
+import { flagOption } from "../command.ts";
+import { adminClient, requirePlane, unwrap } from "../connection.ts";
+import { EXIT } from "../exitCodes.ts";
+import { DATA_DIR_OPTION, dataDirOf, readLastProject } from "../plane/dataDir.ts";
+import type { PlaneFile } from "../plane/planeFile.ts";
+import { showBytes } from "../terminal/table.ts";
+
+/** What a plane is doing, and what sleeping runs cost. */
+export const status: Command = {
+  name: "status",
+  summary: "what the plane is doing, and what its sleeping runs cost",
+  options: [DATA_DIR_OPTION, { flags: "--keys", description: "show the API keys of the project deployed last" }],
+  async run(context, input) {
+    const plane = requirePlane(context, input);
+    const facts = await gather(plane);
+    const keys = flagOption(input, "keys") ? await keysOf(plane, readLastProject(dataDirOf(context, input))) : undefined;
+    context.terminal.value({ ...facts, keys });
+    print(context, plane, facts);
+    for (const { slug, apiKey } of keys ?? []) context.terminal.line(`TRIGGER_API_URL=${plane.apiUrl} TRIGGER_SECRET_KEY=${apiKey}   # ${slug}`);
+    return EXIT.ok;
+  },
+};
+
+async function gather(plane: PlaneFile) {
+  const platform = adminClient(plane);
+  const node = gatewayClient(plane);
+  try {
+    const runs = unwrap(await platform.call(admin.status));
+    const { instances } = unwrap(await node.call(gateway.listInstances));
+    const { snapshots } = unwrap(await node.call(gateway.listSnapshots));
+    const machine = unwrap(await node.call(gateway.node));
+    return { runs, sandboxes: instances, memoryImages: sizesOf(snapshots), machine };
+  } finally {
+    await platform.close();
+    await node.close();
+  }
+}
+
+/** A client of the plane's gateway. */
+export function gatewayClient(plane: PlaneFile): RouteClient {
+  return new RouteClient({ baseUrl: plane.gatewayUrl, timeoutMs: 30_000, headers: () => ({ authorization: `Bearer ${plane.gatewayToken}` }) });
+}
+
+function sizesOf(snapshots: readonly MemoryImageView[]) {
+  const sizes = snapshots.filter(({ state }) => state === "stored").map(({ sizeBytes }) => sizeBytes).sort((a, b) => a - b);
+  const at = (share: number): number => sizes[Math.min(sizes.length - 1, Math.floor(sizes.length * share))] ?? 0;
+  return { count: sizes.length, totalBytes: sizes.reduce((sum, size) => sum + size, 0), p50Bytes: at(0.5), p95Bytes: at(0.95) };
+}
+
+function print({ terminal }: CommandContext, plane: PlaneFile, { runs, sandboxes, memoryImages, machine }: Awaited<ReturnType<typeof gather>>): void {
+  terminal.line(`${terminal.paint("bold", plane.apiUrl)}  plane ${plane.planeId}, driver ${machine.driver}, process ${plane.pid}`);
+  terminal.line(`runs       ${runs.queued} queued, ${runs.executing} executing, ${runs.suspended} asleep`);
+  terminal.line(`sandboxes  ${sandboxes.length}, ${showBytes(sandboxes.reduce((sum, { memoryBytes }) => sum + (memoryBytes ?? 0), 0))} of memory, ${sandboxes.reduce((sum, { processCount }) => sum + (processCount ?? 0), 0)} processes`);
+  terminal.line(`asleep     ${memoryImages.count} on disk, ${showBytes(memoryImages.totalBytes)} (each p50 ${showBytes(memoryImages.p50Bytes)}, p95 ${showBytes(memoryImages.p95Bytes)})`);
+  terminal.line(`machine    ${showBytes(machine.memoryAvailableBytes)} of ${showBytes(machine.memoryTotalBytes)} memory free, ${showBytes(machine.diskFreeBytes)} disk free`);
+  for (const warning of machine.warnings) terminal.line(`${terminal.paint("yellow", "note")}       ${warning}`);
+}
+
+async function keysOf(plane: PlaneFile, projectRef: string | undefined) {
+  if (projectRef === undefined) return [];
+  const platform = adminClient(plane);
+  try {
+    const { environments } = unwrap(await platform.call(admin.ensureProject, { body: { ref: projectRef } }));
+    return environments.map(({ slug, apiKey }) => ({ slug, apiKey }));
+  } finally {
+    await platform.close();
+  }
+}
