@@ -4,6 +4,7 @@ import { z } from "zod";
 export const ProjectErrorKind = z.enum([
   "config_missing",
   "config_invalid",
+  "lockfile_missing",
   "cli_missing",
   "sdk_missing",
   "version_unsupported",

@@ -1,5 +1,5 @@
 // The bundling child: the CLI's modules change globals, print and leave handles open, so they get a process of their own.
-// It lives no longer than its parent.
+// It lives no longer than its parent, and leads a process group, which ends with it.
 import { bundleProject } from "./bundleProject.ts";
 import { loadCliModules } from "./cliModules.ts";
 import { BundleJob, type BundleAnswer } from "./messages.ts";
@@ -19,5 +19,5 @@ function tell(message: BundleAnswer, done?: () => void): void {
   process.send?.(message, undefined, undefined, done);
 }
 
-process.once("disconnect", () => process.exit(1));
+process.once("disconnect", () => process.kill(-process.pid, "SIGKILL"));
 process.once("message", (message) => void answer(message).then((last) => tell(last, () => process.exit(0))));

@@ -5,7 +5,7 @@ import { pathToFileURL } from "node:url";
 import { z } from "zod";
 
 export const ResolvedConfig = z.looseObject({
-  project: z.unknown(),
+  project: z.unknown().optional(),
   dirs: z.array(z.string()),
   runtime: z.string(),
   workingDir: z.string(),

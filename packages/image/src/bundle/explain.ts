@@ -38,9 +38,15 @@ export function explainBuildFailure(error: unknown): ProjectError | undefined {
 /** An error of `trigger.config.ts` itself: it does not parse, throws, or has a setting that the CLI refuses. */
 export function explainConfigFailure(error: unknown, configFile: string, projectDir: string): ProjectError {
   const message = error instanceof Error ? error.message : String(error);
+  if (message.startsWith("No lockfile found")) return lockfileMissing(projectDir);
   const stack = error instanceof Error ? (error.stack ?? "") : "";
   const place = placeInText(`${message}\n${stack}`, projectDir) ?? { file: configFile };
   return { kind: "config_invalid", message: `${configFile} cannot be read: ${firstLine(message)}`, places: [place], hint: "" };
+}
+
+function lockfileMissing(projectDir: string): ProjectError {
+  const message = `No lock file of npm, pnpm, yarn or bun in ${projectDir} or above it`;
+  return { kind: "lockfile_missing", message, places: [], hint: "Install the project's packages there, e.g. with `npm install`" };
 }
 
 /** `lineOf` finds the line of a text in a file of the project, for errors that name no line. */
@@ -56,7 +62,16 @@ export async function explainIndexFailure(error: unknown, projectDir: string, li
   const duplicates = DuplicateFailure.safeParse(facts);
   if (duplicates.success) return idsTaken(duplicates.data.collisions, lineOf);
   const parse = ParseFailure.safeParse(facts);
-  return parse.success ? tasksInvalid(parse.data, lineOf) : undefined;
+  if (parse.success) return tasksInvalid(parse.data, lineOf);
+  const message = error instanceof Error ? error.message : "";
+  return /^Worker (exited with code|timed out)/.test(message) ? importEnded(message) : undefined;
+}
+
+/** The importing process is the project's code and a few lines of its CLI: when it ends or hangs, the code did it. */
+function importEnded(message: string): ProjectError {
+  const problem = message.replace("Worker", "The process that imports the task files");
+  const hint = "Look for a task file, or something it imports, that ends the process or never returns";
+  return { kind: "import_failed", message: problem, places: [], hint };
 }
 
 function nameOf(error: unknown): unknown {

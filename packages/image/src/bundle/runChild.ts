@@ -24,8 +24,9 @@ export async function bundleInChild(job: BundleJob, options: RunChildOptions): P
     stdio: ["ignore", "pipe", "pipe", "ipc"],
     timeout: TIMEOUT_MS,
     killSignal: "SIGKILL",
+    detached: true, // a process group of its own, so that npm and the indexing process end with it
   });
-  const abort = (): void => void child.kill("SIGKILL");
+  const abort = (): void => killGroup(child);
   options.signal?.addEventListener("abort", abort, { once: true });
   try {
     for (const stream of [child.stdout, child.stderr]) readLines(stream, options.progress);
@@ -34,6 +35,15 @@ export async function bundleInChild(job: BundleJob, options: RunChildOptions): P
   } finally {
     options.signal?.removeEventListener("abort", abort);
     abort();
+  }
+}
+
+function killGroup({ pid }: ChildProcess): void {
+  if (pid === undefined) return;
+  try {
+    process.kill(-pid, "SIGKILL");
+  } catch (error) {
+    if (!(error instanceof Error && "code" in error && error.code === "ESRCH")) throw error; // ESRCH: all of it has ended
   }
 }
 
@@ -59,8 +69,8 @@ async function outcomeOf(child: ChildProcess, { progress, signal }: RunChildOpti
   });
   child.once("error", reject);
   child.once("exit", (code, killedBy) => {
-    signal?.throwIfAborted();
-    reject(new Error(`Cannot bundle the project: the bundling process ended early (${killedBy ?? `exit code ${code}`})`));
+    if (signal?.aborted === true) reject(signal.reason);
+    else reject(new Error(`Cannot bundle the project: the bundling process ended early (${killedBy ?? `exit code ${code}`})`));
   });
   return await promise;
 }
