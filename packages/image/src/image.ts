@@ -23,7 +23,7 @@ export const BackgroundWorkerMetadata = z.looseObject({
   ),
 });
 
-export const Digest = z.string().regex(/^[0-9a-f]{64}$/);
+const Digest = z.string().regex(/^[0-9a-f]{64}$/);
 
 export const Image = z.object({
   /** The version of this description. */

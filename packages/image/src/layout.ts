@@ -1,6 +1,6 @@
 // Where images live below a state folder. Whatever is not finished has a name that starts with ".tmp-".
 import { randomBytes } from "node:crypto";
-import { mkdir, rename, rm } from "node:fs/promises";
+import { mkdir, rename, rm, utimes } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { syncPath } from "./tree.ts";
 
@@ -29,6 +29,12 @@ export function workDirOwner(name: string): number | undefined {
   return pid === undefined ? undefined : Number(pid);
 }
 
+/** Makes an image or a base young again: whoever has just found it must have time to say that it is needed. */
+export async function touch(dir: string): Promise<void> {
+  const now = new Date();
+  await utimes(dir, now, now);
+}
+
 /** Gives a finished work folder its name. False: another had it already, and ours, which is equal, is removed. */
 export async function publish(workDir: string, finalDir: string): Promise<boolean> {
   try {
@@ -37,6 +43,7 @@ export async function publish(workDir: string, finalDir: string): Promise<boolea
     return true;
   } catch (error) {
     if (!isTaken(error)) throw error;
+    await touch(finalDir);
     await rm(workDir, { recursive: true, force: true });
     return false;
   }

@@ -26,7 +26,8 @@ export async function prepareMachine(context: CommandContext, options: PrepareOp
   const progress = (line: string): void => terminal.progress(line);
   const withSbin = { PATH: `${env["PATH"] ?? ""}:${SBIN}` };
   const refused = (message: string, hint: string): PreparedMachine => ({ driver: "process", missing: [{ message, hint }], env: withSbin });
-  if (process.platform !== "linux") return refused(`gVisor needs Linux: this is ${process.platform}`, "run Torpor on a Linux machine to let tasks sleep on disk");
+  if (process.platform !== "linux")
+    return refused(`gVisor needs Linux: this is ${process.platform}`, "run Torpor on a Linux machine to let tasks sleep on disk");
   const isRoot = process.getuid?.() === 0;
   const tools = await ensureSystemTools({ env, progress, mayInstall: options.mayInstall, isRoot, osRelease: readOsRelease(), signal });
   const runsc = await ensureRunsc({ repoDir, stateDir, env, progress, mayBuild: options.mayInstall, signal });

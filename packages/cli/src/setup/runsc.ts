@@ -9,7 +9,7 @@ import { findOnPath } from "./findOnPath.ts";
 import { withSetupLock } from "./setupLock.ts";
 
 /** Older releases lack what suspending relies on: `--leave-running` after a pause, and `wait --restore`. */
-export const OLDEST_RELEASE = 20260901;
+const OLDEST_RELEASE = 20260901;
 
 const MODULE = "gvisor.dev/gvisor";
 const PROGRESS_EVERY_MS = 5_000;

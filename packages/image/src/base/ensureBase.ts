@@ -6,7 +6,7 @@ import { constants } from "node:fs";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { z } from "zod";
-import { basesDir, makeWorkDir, publish } from "../layout.ts";
+import { basesDir, makeWorkDir, publish, touch } from "../layout.ts";
 import { readTree, syncTree, treeDigest } from "../tree.ts";
 import { BASE_DIRECTORIES, etcFiles, TASK_USER } from "./etc.ts";
 import { librariesOf } from "./libraries.ts";
@@ -53,7 +53,9 @@ async function inputsKey(files: readonly string[]): Promise<string> {
 
 async function findBase(stateDir: string, inputs: string): Promise<BaseImage | undefined> {
   try {
-    return await readBase(stateDir, (await readFile(inputs, "utf8")).trim());
+    const base = await readBase(stateDir, (await readFile(inputs, "utf8")).trim());
+    await touch(base.dir);
+    return base;
   } catch (error) {
     if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
     throw error;
@@ -61,7 +63,7 @@ async function findBase(stateDir: string, inputs: string): Promise<BaseImage | u
 }
 
 /** The base with this digest. Throws ENOENT when there is none. */
-export async function readBase(stateDir: string, digest: string): Promise<BaseImage> {
+async function readBase(stateDir: string, digest: string): Promise<BaseImage> {
   const dir = join(basesDir(stateDir), digest);
   const record = BaseRecord.parse(JSON.parse(await readFile(join(dir, "base.json"), "utf8")));
   return { ...record, dir, rootfs: join(dir, "rootfs") };
