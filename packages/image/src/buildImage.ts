@@ -1,5 +1,5 @@
 // From a project's folder to an immutable image folder. Nothing is visible under its final name before it is complete.
-import { cp, mkdir, mkdtemp, readdir, rm, rmdir, writeFile } from "node:fs/promises";
+import { cp, realpath, rm, rmdir, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { ensureBase, NODE_PATH, type BaseImage } from "./base/ensureBase.ts";
 import { TASK_USER } from "./base/etc.ts";
@@ -8,7 +8,7 @@ import type { Bundle } from "./bundle/messages.ts";
 import { bundleInChild } from "./bundle/runChild.ts";
 import { Image, imageDigest, type StoredImage } from "./image.ts";
 import { linkTree, prepareForTask } from "./files.ts";
-import { imageDir, imagesDir, makeWorkDir, publish } from "./layout.ts";
+import { imageDir, imagesDir, makeWorkDir, publish, removeDeadWork } from "./layout.ts";
 import { inspectProject, type Project } from "./project.ts";
 import type { ProjectError } from "./projectError.ts";
 import { readTree, syncTree, type TreeEntry } from "./tree.ts";
@@ -42,7 +42,7 @@ export type BuildOutcome =
  */
 export async function buildImage(options: BuildImageOptions): Promise<BuildOutcome> {
   const { stateDir, nodeExecPath = process.execPath, progress } = options;
-  const inspected = await inspectProject(resolve(options.projectDir));
+  const inspected = await inspectProject(await realPathOf(options.projectDir));
   if (inspected.kind === "rejected") return inspected;
   const { project } = inspected;
   progress(`Project in ${project.dir}, @trigger.dev/sdk ${project.sdkVersion}`);
@@ -57,11 +57,17 @@ export async function buildImage(options: BuildImageOptions): Promise<BuildOutco
   });
 }
 
+/** Without links, since stacks and bundles name files so; a folder that is not there is named as it was given. */
+async function realPathOf(dir: string): Promise<string> {
+  const path = resolve(dir);
+  return await realpath(path).catch(() => path);
+}
+
 /** The CLI's modules resolve packages upwards from the bundle: it must lie below the project. Removed in any case. */
 async function withBundleDir<T>(projectDir: string, work: (dir: string) => Promise<T>): Promise<T> {
   const parent = join(projectDir, ".trigger", "torpor");
-  await mkdir(parent, { recursive: true });
-  const dir = await mkdtemp(join(parent, "build-"));
+  await removeDeadWork(parent);
+  const dir = await makeWorkDir(parent);
   try {
     return await work(dir);
   } finally {
@@ -71,9 +77,14 @@ async function withBundleDir<T>(projectDir: string, work: (dir: string) => Promi
   }
 }
 
+/** It stays when it has something else in it, or when another build has begun or ended in it meanwhile. */
 async function removeIfEmpty(dir: string): Promise<void> {
-  const entries = await readdir(dir).catch(() => ["gone"]);
-  if (entries.length === 0) await rmdir(dir).catch(() => undefined); // another build has just begun in it
+  try {
+    await rmdir(dir);
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? error.code : undefined;
+    if (code !== "ENOTEMPTY" && code !== "EEXIST" && code !== "ENOENT") throw error;
+  }
 }
 
 async function writeImage(stateDir: string, base: BaseImage, project: Project, bundle: Bundle): Promise<Stored> {

@@ -1,6 +1,6 @@
 // Where images live below a state folder. Whatever is not finished has a name that starts with ".tmp-".
 import { randomBytes } from "node:crypto";
-import { mkdir, rename, rm, utimes } from "node:fs/promises";
+import { mkdir, readdir, rename, rm, utimes } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { syncPath } from "./tree.ts";
 
@@ -24,7 +24,7 @@ export async function makeWorkDir(parent: string): Promise<string> {
 }
 
 /** The process that made a work folder, or undefined when `name` is not one. */
-export function workDirOwner(name: string): number | undefined {
+function workDirOwner(name: string): number | undefined {
   const pid = /^\.tmp-(\d+)-[0-9a-f]+$/.exec(name)?.[1];
   return pid === undefined ? undefined : Number(pid);
 }
@@ -51,4 +51,34 @@ export async function publish(workDir: string, finalDir: string): Promise<boolea
 
 function isTaken(error: unknown): boolean {
   return error instanceof Error && "code" in error && (error.code === "ENOTEMPTY" || error.code === "EEXIST");
+}
+
+/** Removes the work folders of processes that are gone, and says which. */
+export async function removeDeadWork(parent: string): Promise<string[]> {
+  const dead: string[] = [];
+  for (const name of await namesIn(parent)) {
+    const owner = workDirOwner(name);
+    if (owner === undefined || isAlive(owner)) continue;
+    await rm(join(parent, name), { recursive: true, force: true });
+    dead.push(name);
+  }
+  return dead;
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    return error instanceof Error && "code" in error && error.code === "EPERM";
+  }
+}
+
+/** The names in a folder; none when it is not there. */
+export async function namesIn(dir: string): Promise<string[]> {
+  try {
+    return await readdir(dir);
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "ENOENT") return [];
+    throw error;
+  }
 }

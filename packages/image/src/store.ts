@@ -1,8 +1,8 @@
 // The images of a state folder: find, check, and remove those that nobody needs.
-import { readdir, readFile, rename, rm, stat } from "node:fs/promises";
+import { readFile, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { Image, imageDigest, parseImageReference, type StoredImage } from "./image.ts";
-import { basesDir, imageDir, imagesDir, makeWorkDir, workDirOwner } from "./layout.ts";
+import { basesDir, imageDir, imagesDir, makeWorkDir, namesIn, removeDeadWork } from "./layout.ts";
 import { readTree } from "./tree.ts";
 
 export type FindOutcome = { kind: "found"; stored: StoredImage } | { kind: "refused"; reason: "bad_reference" | "absent" };
@@ -90,34 +90,6 @@ async function removeAtOnce(stateDir: string, dir: string): Promise<void> {
   const workDir = await makeWorkDir(imagesDir(stateDir));
   await rename(dir, join(workDir, "removed"));
   await rm(workDir, { recursive: true, force: true });
-}
-
-async function removeDeadWork(parent: string): Promise<string[]> {
-  const dead: string[] = [];
-  for (const name of await namesIn(parent)) {
-    const owner = workDirOwner(name);
-    if (owner === undefined || isAlive(owner)) continue;
-    await rm(join(parent, name), { recursive: true, force: true });
-    dead.push(name);
-  }
-  return dead;
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    return process.kill(pid, 0);
-  } catch (error) {
-    return error instanceof Error && "code" in error && error.code === "EPERM";
-  }
-}
-
-async function namesIn(dir: string): Promise<string[]> {
-  try {
-    return await readdir(dir);
-  } catch (error) {
-    if (isAbsent(error)) return [];
-    throw error;
-  }
 }
 
 function isAbsent(error: unknown): boolean {
