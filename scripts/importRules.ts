@@ -13,7 +13,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   image: ["kernel"],
   platform: [...BASE, "http", "observe", "engine"],
   supervisor: [...BASE, "http", "observe"],
-  gateway: [...BASE, "http", "observe"],
+  gateway: [...BASE, "http", "observe", "image"],
   warmstart: [...BASE, "http", "observe"],
   testkit: [...BASE, "engine", "http", "observe"],
   cli: [...BASE, "http", "observe", "engine", "image", "platform", "supervisor", "gateway", "warmstart", "testkit"],

@@ -145,11 +145,19 @@ export const gateway = {
     reply: z.object({ outcome: z.enum(["thawed", "none"]) }),
   }),
   listSnapshots: route("GET", "/api/snapshots", { auth: "gateway", reply: z.object({ snapshots: z.array(MemoryImageView) }) }),
-  /** Destroys the held sandbox; the memory image may be restored from now on, not before (L5). 409 when it was thawed already. Idempotent. */
+  /**
+   * Destroys the held sandbox; the memory image may be restored from now on, not before (L5). Idempotent. 409 `snapshot_stale`
+   * when it was thawed already or is still being written, 404 `memory_image_gone` when nobody remembers it.
+   */
   commitSnapshot: route("POST", "/api/snapshots/:snapshotId/commit", { auth: "gateway", params: ImageParams, reply: z.object({ outcome: z.literal("committed") }) }),
   /** Thaws the held sandbox and deletes the files. Idempotent. */
   abortSnapshot: route("POST", "/api/snapshots/:snapshotId/abort", { auth: "gateway", params: ImageParams, reply: z.object({ outcome: z.enum(["thawed", "none"]) }) }),
-  /** Consumes the memory image, then runs it (L6). 404 `memory_image_gone` when absent or consumed, 422 `memory_image_refused` when it does not match. */
+  /**
+   * Consumes the memory image, then runs it (L6). Idempotent by name and body, like create: the same again answers the same instance.
+   * For everybody else 404 `memory_image_gone` when it is absent or consumed; 409 `sandbox_frozen` before it is committed;
+   * 422 `memory_image_refused`, with the reason, when it does not match this node or its files are damaged. After
+   * `sandbox_not_started` it may be restored again; after `sandbox_maybe_started` it is gone.
+   */
   restoreSnapshot: route("POST", "/api/snapshots/:snapshotId/restore", { auth: "gateway", params: ImageParams, body: RestoreBody, reply: InstanceReply, status: 201 }),
   /** Deletes the files. Idempotent; a held one must be aborted or committed first (409). */
   deleteSnapshot: route("DELETE", "/api/snapshots/:snapshotId", { auth: "gateway", params: ImageParams, reply: z.undefined(), status: 204 }),
@@ -175,6 +183,11 @@ export const gateway = {
       memoryAvailableBytes: z.number(),
       diskFreeBytes: z.number(),
       warnings: z.array(z.string()),
+      /**
+       * Where a sandbox finds the services of the gateway's setting, by their `host:port`. Whoever writes a sandbox's environment
+       * puts these in. `metadata_url` is null where a sandbox has no metadata.
+       */
+      reach: z.object({ services: z.record(z.string(), z.object({ host: z.string(), port: z.number().int() })), metadata_url: z.string().nullable() }).optional(),
     }),
   }),
 } as const;

@@ -1,0 +1,188 @@
+// Sandboxes that exist only in memory, for tests and simulation: a small real driver that passes the same suite as the others,
+// and fails on request in the ways that hurt. Its host outlives it, as a real host does, so that a restart can be tried.
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { sleep, type Clock } from "@torpor/kernel";
+import type { ComputeDriver, FoundSandbox, FreezeOutcome, GuestReach, SandboxExit, SandboxId, SandboxSpec, SandboxUsage, SaveOutcome, StartOutcome, ThawOutcome } from "../driver.ts";
+
+/**
+ * What can be ordered for the next call of a kind.
+ * - `refuse`: it does not happen and says so
+ * - `lose_reply`: it happens, and the answer is that nobody knows
+ * - `hang`: it happens only after `hangMs`
+ * - `disk_full`, `checkpoint_failed`: the save ends so, half a file is left
+ * - `dies`: the sandbox ends in the middle of it
+ */
+export type Fault = "refuse" | "lose_reply" | "hang" | "disk_full" | "checkpoint_failed" | "dies";
+type Call = "create" | "restore" | "freeze" | "save" | "thaw" | "destroy";
+
+interface FakeSandbox {
+  readonly spec: SandboxSpec;
+  readonly address: string;
+  state: "running" | "frozen" | "ended";
+  /** Grows while the sandbox runs: what a restored one goes on with. */
+  memory: string;
+}
+
+/** The machine: what runs on it and what was ordered to go wrong. */
+export class FakeHost {
+  readonly sandboxes = new Map<SandboxId, FakeSandbox>();
+  /** Every call in order, as `freeze sbx1`. */
+  readonly calls: string[] = [];
+  readonly #faults = new Map<Call, Fault[]>();
+  #addresses = 0;
+
+  /** Orders a fault for the next call of this kind that has none yet. */
+  failNext(call: Call, fault: Fault): this {
+    this.#faults.set(call, [...(this.#faults.get(call) ?? []), fault]);
+    return this;
+  }
+
+  takeFault(call: Call, id: SandboxId): Fault | undefined {
+    this.calls.push(`${call} ${id}`);
+    return this.#faults.get(call)?.shift();
+  }
+
+  newAddress(): string {
+    this.#addresses++;
+    return `100.64.${Math.floor(this.#addresses / 250)}.${(this.#addresses % 250) + 2}`;
+  }
+}
+
+export interface FakeDriverOptions {
+  readonly clock: Clock;
+  readonly host: FakeHost;
+  readonly fingerprint?: Readonly<Record<string, string>>;
+  /** How long saving takes, on the clock. */
+  readonly saveMs?: number;
+  readonly hangMs?: number;
+}
+
+const NEVER = new AbortController().signal;
+
+export class FakeDriver implements ComputeDriver {
+  readonly name = "fake";
+  readonly can = { snapshot: true } as const;
+  readonly fingerprint: Readonly<Record<string, string>>;
+  readonly warnings = [] as const;
+  readonly reach: GuestReach = { services: {}, metadataUrl: "http://169.254.169.254" };
+  readonly #options: FakeDriverOptions;
+  readonly #watched = new Set<SandboxId>();
+  #listener: (exit: SandboxExit) => void = () => undefined;
+
+  constructor(options: FakeDriverOptions) {
+    this.#options = options;
+    this.fingerprint = options.fingerprint ?? { driver: "fake", version: "1" };
+  }
+
+  async create(spec: SandboxSpec): Promise<StartOutcome> {
+    return await this.#start("create", spec, async () => `${spec.image.digest}:`);
+  }
+
+  async restore(spec: SandboxSpec, dir: string): Promise<StartOutcome> {
+    return await this.#start("restore", spec, async () => await readFile(join(dir, "memory.img"), "utf8"));
+  }
+
+  async freeze(id: SandboxId): Promise<FreezeOutcome> {
+    const fault = await this.#fault("freeze", id);
+    if (fault === "refuse") return { kind: "failed", message: "ordered to fail" };
+    if (fault === "dies") this.exit(id, 137);
+    const sandbox = this.#living(id);
+    if (sandbox === undefined) return { kind: "gone" };
+    sandbox.state = "frozen";
+    return { kind: "frozen" };
+  }
+
+  async save(id: SandboxId, dir: string, signal: AbortSignal): Promise<SaveOutcome> {
+    const fault = await this.#fault("save", id, signal);
+    await mkdir(dir, { recursive: true });
+    await writeFile(join(dir, "memory.img"), "half");
+    if (this.#options.saveMs !== undefined) await sleep(this.#options.clock, this.#options.saveMs, signal);
+    if (signal.aborted) return { kind: "canceled" };
+    if (fault === "disk_full" || fault === "checkpoint_failed") return { kind: "failed", reason: fault, message: "ordered to fail" };
+    if (fault === "dies") this.exit(id, 137);
+    const sandbox = this.#living(id);
+    if (sandbox?.state !== "frozen") return { kind: "failed", reason: "sandbox_gone", message: "it is not there, or not frozen" };
+    await writeFile(join(dir, "memory.img"), sandbox.memory);
+    await writeFile(join(dir, "pages.img"), "x".repeat(10_000));
+    return { kind: "saved" };
+  }
+
+  async thaw(id: SandboxId): Promise<ThawOutcome> {
+    const fault = await this.#fault("thaw", id);
+    if (fault === "refuse") return { kind: "failed", message: "ordered to fail" };
+    const sandbox = this.#living(id);
+    if (sandbox === undefined) return { kind: "gone" };
+    sandbox.state = "running";
+    return { kind: "thawed" };
+  }
+
+  async destroy(id: SandboxId): Promise<void> {
+    if ((await this.#fault("destroy", id)) === "refuse") throw new Error(`Cannot destroy ${id}: ordered to fail`);
+    this.#watched.delete(id);
+    this.#options.host.sandboxes.delete(id);
+  }
+
+  async list(): Promise<FoundSandbox[]> {
+    return [...this.#options.host.sandboxes].map(([id, { state, address }]) => ({ id, state, address }));
+  }
+
+  async adopt(id: SandboxId): Promise<"adopted" | "gone"> {
+    if (this.#living(id) === undefined) return "gone";
+    this.#watched.add(id);
+    return "adopted";
+  }
+
+  async usage(id: SandboxId): Promise<SandboxUsage | undefined> {
+    return this.#living(id) === undefined ? undefined : { memoryBytes: 1_000_000, processCount: 1 };
+  }
+
+  onExit(listener: (exit: SandboxExit) => void): void {
+    this.#listener = listener;
+  }
+
+  async close(): Promise<void> {
+    this.#watched.clear();
+  }
+
+  async dispose(): Promise<void> {}
+
+  /** The guest's work: what it has in memory from now on. */
+  work(id: SandboxId, text: string): void {
+    const sandbox = this.#living(id);
+    if (sandbox?.state !== "running") throw new Error(`Cannot work in ${id}: it does not run`);
+    sandbox.memory += text;
+  }
+
+  /** The guest ends by itself. */
+  exit(id: SandboxId, exitCode: number | null): void {
+    const sandbox = this.#options.host.sandboxes.get(id);
+    if (sandbox === undefined || sandbox.state === "ended") return;
+    sandbox.state = "ended";
+    if (this.#watched.delete(id)) this.#listener({ id, exitCode });
+  }
+
+  async #start(call: "create" | "restore", spec: SandboxSpec, memory: () => Promise<string>): Promise<StartOutcome> {
+    const { host } = this.#options;
+    const fault = await this.#fault(call, spec.id);
+    if (fault === "refuse") return { kind: "refused", reason: "failed", message: "ordered to fail" };
+    if (host.sandboxes.has(spec.id)) throw new Error(`Cannot start ${spec.id}: an id is used once`);
+    const address = host.newAddress();
+    host.sandboxes.set(spec.id, { spec, address, state: "running", memory: await memory() });
+    this.#watched.add(spec.id);
+    if (fault === "dies") this.exit(spec.id, 1);
+    if (fault === "dies" && call === "restore") return { kind: "unknown", message: "it died while it was restored" };
+    return fault === "lose_reply" ? { kind: "unknown", message: "the reply was lost" } : { kind: "started", address, timingMs: {} };
+  }
+
+  #living(id: SandboxId): FakeSandbox | undefined {
+    const sandbox = this.#options.host.sandboxes.get(id);
+    return sandbox === undefined || sandbox.state === "ended" ? undefined : sandbox;
+  }
+
+  async #fault(call: Call, id: SandboxId, signal: AbortSignal = NEVER): Promise<Fault | undefined> {
+    const fault = this.#options.host.takeFault(call, id);
+    if (fault === "hang") await sleep(this.#options.clock, this.#options.hangMs ?? 60_000, signal);
+    return fault;
+  }
+}

@@ -1,0 +1,154 @@
+// Puts the gateway together.
+import { mkdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { TorporError } from "@torpor/contracts";
+import { startServer } from "@torpor/http";
+import { systemClock, systemRandom, type Clock, type Random, type Secret } from "@torpor/kernel";
+import { createLog, createMetrics, type Log, type Metrics } from "@torpor/observe";
+import type { GatewayConfig } from "./config.ts";
+import type { Core } from "./core.ts";
+import type { ComputeDriver, SandboxExit } from "./drivers/driver.ts";
+import { startGvisorDriver } from "./drivers/gvisor/index.ts";
+import { startProcessDriver } from "./drivers/process/processDriver.ts";
+import { installStored, storedImages, type ImageSource } from "./images.ts";
+import { measureRoom, whyFull } from "./room.ts";
+import { gatewayRoutes } from "./routes/routes.ts";
+import { concludeExit } from "./sandboxes/ending.ts";
+import { EventLog } from "./sandboxes/events.ts";
+import { Launcher } from "./sandboxes/launcher.ts";
+import { RecordStore } from "./sandboxes/record.ts";
+import { endAll, recover } from "./sandboxes/recovery.ts";
+import { SandboxTable } from "./sandboxes/sandboxTable.ts";
+import { httpPost, Outbox } from "./snapshots/callback.ts";
+import { MemoryImages } from "./snapshots/memoryImages.ts";
+import { Snapshotter } from "./snapshots/snapshotter.ts";
+
+/** What a gateway is given; everything has a real default. */
+export interface GatewayDependencies {
+  readonly clock?: Clock;
+  readonly random?: Random;
+  readonly log?: Log;
+  readonly metrics?: Metrics;
+  readonly driver?: ComputeDriver;
+  readonly images?: ImageSource;
+}
+
+export interface RunningGateway {
+  readonly url: string;
+  readonly port: number;
+  /** Limits that this host cannot enforce, as sentences for the operator. */
+  readonly warnings: readonly string[];
+  /**
+   * Stops serving: snapshots in flight are cancelled, held sandboxes thawed, running ones go on and are taken over by the next
+   * start. With `destroy` they end, and nothing of the plane is left: no process, file, network, rule, cgroup or mount.
+   */
+  close(options?: { readonly destroy: boolean }): Promise<void>;
+}
+
+/** Folder of the gateway's own files. */
+export function gatewayDir(stateDir: string): string {
+  return join(stateDir, "gateway");
+}
+
+/** Starts a gateway: recovers what an earlier one left, then serves. Throws when the host refuses. */
+export async function startGateway(config: GatewayConfig, dependencies: GatewayDependencies = {}): Promise<RunningGateway> {
+  const log = dependencies.log ?? createLog({ level: config.logLevel, part: "gateway" });
+  const clock = dependencies.clock ?? systemClock;
+  const random = dependencies.random ?? systemRandom;
+  const metrics = dependencies.metrics ?? createMetrics({ withProcess: true });
+  const dir = gatewayDir(config.stateDir);
+  await mkdir(dir, { recursive: true, mode: 0o711 });
+  const driver = dependencies.driver ?? (await startDriver(config, { clock, log }));
+  const core = buildCore(config, { clock, random, log, metrics, driver, images: dependencies.images ?? storedImages(config.stateDir) });
+  const outbox = new Outbox({ dir: join(dir, "outbox"), token: config.token, post: httpPost, clock, random, log, metrics });
+  const snapshotter = new Snapshotter(core, outbox, { maxWriting: config.maxSnapshots, defaultHoldMs: config.holdMs });
+  const launcher = new Launcher(core, { maxStarts: config.maxStarts, maxWaitingStarts: 64 });
+  driver.onExit((exit) => onExit(core, snapshotter, exit));
+  await recover({ core, snapshotter, outbox });
+  for (const warning of driver.warnings) log.warn({}, warning);
+  const server = await startServer({
+    routes: gatewayRoutes({ core, launcher, snapshotter, stateDir: config.stateDir }),
+    authenticators: { gateway: bearer(config.token) },
+    listen: config.listen,
+    log,
+    maxConnections: 1_024,
+    onAnswered: ({ method, path, status, durationMs }) => metrics.observeMs("torpor_gateway_request_seconds", durationMs, { method, path, status: String(status) }),
+    extend: (app) => {
+      app.get("/healthz", async () => ({ status: "ok" }));
+      app.get("/metrics", async (_request, reply) => reply.type("text/plain").send(await renderMetrics(core)));
+    },
+  });
+  log.info({ url: server.url, driver: driver.name, plane: config.planeId }, "the gateway listens");
+  return {
+    url: server.url,
+    port: server.port,
+    warnings: driver.warnings,
+    close: once(async (options) => {
+      core.events.close();
+      await server.close();
+      await snapshotter.close();
+      await outbox.close();
+      if (options?.destroy === true) await endAll({ core, snapshotter });
+      await core.memory.close();
+      if (options?.destroy === true) await driver.dispose();
+      await driver.close();
+      if (options?.destroy === true) await rm(dir, { recursive: true, force: true });
+    }),
+  };
+}
+
+type CoreGiven = Pick<Core, "clock" | "random" | "log" | "metrics" | "driver" | "images">;
+
+function buildCore(config: GatewayConfig, given: CoreGiven): Core {
+  const dir = gatewayDir(config.stateDir);
+  const table = new SandboxTable(new RecordStore(join(dir, "records")), given.clock);
+  const limits = { dir, maxSandboxes: config.maxSandboxes, minFreeDiskBytes: config.minFreeDiskBytes, minFreeMemoryBytes: config.minFreeMemoryBytes };
+  return {
+    ...given,
+    table,
+    memory: new MemoryImages(join(dir, "memory"), given.clock),
+    events: new EventLog(given.clock),
+    room: async () => whyFull(await measureRoom(dir), table.all().length, limits),
+  };
+}
+
+async function startDriver(config: GatewayConfig, dependencies: { clock: Clock; log: Log }): Promise<ComputeDriver> {
+  const stateDir = gatewayDir(config.stateDir);
+  if (config.driver === "process") {
+    return await startProcessDriver({ stateDir, services: config.services, install: (image, appDir) => installStored(config.stateDir, image.digest, appDir) }, dependencies);
+  }
+  return await startGvisorDriver({ ...config, stateDir }, dependencies);
+}
+
+/** What an exit means depends on where in its life the sandbox was. */
+function onExit(core: Core, snapshotter: Snapshotter, exit: SandboxExit): void {
+  const sandbox = core.table.findById(exit.id);
+  if (sandbox === undefined || sandbox.record.state === "gone") return;
+  sandbox.exit ??= { exitCode: exit.exitCode, reason: sandbox.record.state === "running" ? "exited" : `ended_while_${sandbox.record.state}` };
+  if (sandbox.record.state === "freezing") snapshotter.onExit(sandbox);
+  if (sandbox.record.state !== "running") return; // `starting`: the start sees it. `held`: nothing is lost until it is thawed
+  void sandbox.serial.run(() => concludeExit(core, sandbox)).catch((error: unknown) => core.log.error({ err: error, sandbox: exit.id }, "cannot conclude an exit"));
+}
+
+function bearer(token: Secret) {
+  return async ({ headers }: { readonly headers: { readonly authorization?: string | undefined } }): Promise<null> => {
+    const sent = /^Bearer (.+)$/.exec(headers.authorization ?? "")?.[1] ?? "";
+    if (!token.matches(sent)) throw new TorporError("unauthenticated", "Cannot authenticate: send `Authorization: Bearer <COMPUTE_GATEWAY_AUTH_TOKEN>`");
+    return null;
+  };
+}
+
+async function renderMetrics(core: Core): Promise<string> {
+  for (const state of ["starting", "running", "freezing", "held"] as const) {
+    core.metrics.gauge("torpor_gateway_sandboxes", core.table.all().filter((sandbox) => sandbox.record.state === state).length, { state });
+  }
+  const images = core.memory.list();
+  core.metrics.gauge("torpor_gateway_memory_images", images.length);
+  core.metrics.gauge("torpor_gateway_memory_images_bytes", images.reduce((sum, { id }) => sum + core.memory.sizeBytes(id), 0));
+  return await core.metrics.render();
+}
+
+function once(close: RunningGateway["close"]): RunningGateway["close"] {
+  let closing: Promise<void> | undefined;
+  return (options) => (closing ??= close(options));
+}

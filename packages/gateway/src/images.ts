@@ -1,0 +1,33 @@
+import { TorporError } from "@torpor/contracts";
+import { findImage, installApp, type InstalledApp } from "@torpor/image";
+import type { SandboxImage } from "./drivers/driver.ts";
+
+/** Where sandboxes' images come from. */
+export interface ImageSource {
+  /** The image that a reference names. Throws `request_unprocessable` when there is none, saying what was looked for. */
+  find(reference: string): Promise<SandboxImage>;
+}
+
+/** Images of a store that deployments wrote: `<stateDir>/images/`. */
+export function storedImages(stateDir: string): ImageSource {
+  return {
+    async find(reference) {
+      const found = await findImage(stateDir, reference);
+      if (found.kind === "refused") throw new TorporError("request_unprocessable", `Cannot use image ${reference}: ${WHY[found.reason]} (looked in ${stateDir}/images)`, { param: "image" });
+      const { image, rootfs } = found.stored;
+      return { digest: image.digest, rootfs, ...image.run };
+    },
+  };
+}
+
+const WHY = {
+  bad_reference: "it must end in @sha256:<digest>, as a deployment names it",
+  absent: "this node does not have it; deploy again, or copy it here",
+} as const;
+
+/** Copies the app of a stored image to a folder of the host, so that it can run there without a sandbox. */
+export async function installStored(stateDir: string, digest: string, appDir: string): Promise<InstalledApp> {
+  const found = await findImage(stateDir, `sha256-${digest}`);
+  if (found.kind === "refused") throw new Error(`Cannot install image ${digest}: ${WHY[found.reason]}`);
+  return await installApp(found.stored, appDir);
+}

@@ -1,0 +1,115 @@
+// The HTTP contract: each route is one sentence about the pieces.
+import { gateway as contract, TorporError, type InstanceView, type MemoryImageView } from "@torpor/contracts";
+import { mounter, type Mounted } from "@torpor/http";
+import type { Core } from "../core.ts";
+import { measureRoom } from "../room.ts";
+import type { Launcher } from "../sandboxes/launcher.ts";
+import type { Sandbox } from "../sandboxes/sandboxTable.ts";
+import type { FoundImage } from "../snapshots/memoryImages.ts";
+import type { Snapshotter } from "../snapshots/snapshotter.ts";
+
+export interface RouteParts {
+  readonly core: Core;
+  readonly launcher: Launcher;
+  readonly snapshotter: Snapshotter;
+  readonly stateDir: string;
+}
+
+const mount = mounter<{ gateway: null }>();
+
+/** What we can do beyond the shared contract; each is granted only to who asks for it by name. */
+const EXTENSIONS = ["hold"] as const;
+
+export function gatewayRoutes(parts: RouteParts): Mounted[] {
+  return [...instanceRoutes(parts), ...snapshotRoutes(parts), ...nodeRoutes(parts)];
+}
+
+function instanceRoutes({ core, launcher, snapshotter }: RouteParts): Mounted[] {
+  return [
+    mount(contract.createInstance, async ({ body }) => await launcher.create(body)),
+    mount(contract.deleteInstance, async ({ params }) => {
+      const sandbox = core.table.find(params.name);
+      if (sandbox !== undefined) {
+        await snapshotter.release(sandbox);
+        await launcher.delete(sandbox);
+      }
+      return undefined;
+    }),
+    mount(contract.getInstance, async ({ params }) => await viewOf(core, core.table.live(params.name))),
+    mount(contract.listInstances, async () => ({ instances: await Promise.all(core.table.all().map((sandbox) => viewOf(core, sandbox))) })),
+    mount(contract.snapshotInstance, async ({ params, body }) => {
+      const asked = body.extensions ?? [];
+      const granted = EXTENSIONS.filter((extension) => asked.includes(extension));
+      const snapshotId = await snapshotter.begin(params.name, body);
+      return asked.length === 0 ? undefined : { snapshot_id: snapshotId, extensions: granted };
+    }),
+    mount(contract.cancelSnapshot, async ({ params }) => ({ outcome: await snapshotter.cancel(params.name) })),
+  ];
+}
+
+function snapshotRoutes({ core, launcher, snapshotter }: RouteParts): Mounted[] {
+  return [
+    mount(contract.listSnapshots, async () => ({ snapshots: core.memory.list().flatMap((image) => imageView(core, image)) })),
+    mount(contract.commitSnapshot, async ({ params }) => {
+      await snapshotter.commit(params.snapshotId);
+      return { outcome: "committed" as const };
+    }),
+    mount(contract.abortSnapshot, async ({ params }) => ({ outcome: await snapshotter.abort(params.snapshotId) })),
+    mount(contract.restoreSnapshot, async ({ params, body }) => await launcher.restore(params.snapshotId, body)),
+    mount(contract.deleteSnapshot, async ({ params }) => {
+      const phase = core.memory.phase(params.snapshotId);
+      if (phase === "stored") await core.memory.remove(params.snapshotId);
+      if (phase === undefined || phase === "stored" || phase === "consumed") return undefined;
+      throw new TorporError("sandbox_frozen", `Cannot delete ${params.snapshotId}: its sandbox stands still for it; abort or commit it first`);
+    }),
+  ];
+}
+
+function nodeRoutes({ core, stateDir }: RouteParts): Mounted[] {
+  return [
+    mount(contract.createTemplate, async () => {
+      throw new TorporError("not_supported", "Cannot make a template: this gateway starts every sandbox from its image");
+    }),
+    mount(contract.events, async ({ query, signal }) => await core.events.after(query.after, query.wait_ms, signal)),
+    mount(contract.node, async () => ({
+      driver: core.driver.name,
+      canSnapshot: core.driver.can.snapshot,
+      ...(await measureRoom(stateDir)),
+      warnings: [...core.driver.warnings],
+      reach: { services: { ...core.driver.reach.services }, metadata_url: core.driver.reach.metadataUrl },
+    })),
+  ];
+}
+
+async function viewOf(core: Core, { record }: Sandbox): Promise<InstanceView> {
+  const usage = await core.driver.usage(record.id);
+  return {
+    id: record.id,
+    name: record.name,
+    state: record.state,
+    image: record.image,
+    address: record.address,
+    metadata: record.metadata,
+    createdAt: new Date(record.createdAtMs),
+    memoryImageId: record.snapshot?.memoryImageId ?? null,
+    memoryBytes: usage?.memoryBytes ?? null,
+    processCount: usage?.processCount ?? null,
+  };
+}
+
+function imageView(core: Core, { id, phase }: FoundImage): MemoryImageView[] {
+  const manifest = core.memory.manifest(id);
+  if (manifest === undefined) return []; // still without files worth speaking of
+  return [
+    {
+      id,
+      state: phase === "committing" ? "held" : phase,
+      instanceName: manifest.instanceName,
+      image: manifest.image,
+      sizeBytes: core.memory.sizeBytes(id),
+      frozenMs: manifest.frozenMs,
+      createdAt: new Date(manifest.createdAtMs),
+      labels: manifest.labels,
+    },
+  ];
+}

@@ -1,0 +1,177 @@
+// Starts sandboxes, from an image or from a memory image.
+//
+//   S1  A request is known by its name and body: the same again gets the same answer, also after a restart and after its
+//       sandbox ended. Another body for a name in use is refused.
+//   S2  What certainly did not start is told apart from what may have.
+//   S3  A memory image is checked, then consumed, then run (L6). If it certainly did not run it is given back; else it is deleted (L7).
+import { TorporError, type CreateInstanceBody, type MemoryImageId, type RestoreBody } from "@torpor/contracts";
+import { Limiter, newIdBody } from "@torpor/kernel";
+import type { Core } from "../core.ts";
+import type { SandboxImage, SandboxSpec, StartOutcome } from "../drivers/driver.ts";
+import { imageMismatch } from "../snapshots/manifest.ts";
+import { concludeExit, endSandbox } from "./ending.ts";
+import { requestHash, type SandboxRecord } from "./record.ts";
+import type { Sandbox } from "./sandboxTable.ts";
+
+export interface LauncherOptions {
+  /** Starts at once; each takes about a CPU second. */
+  readonly maxStarts: number;
+  /** Starts that wait for their turn; more are refused. */
+  readonly maxWaitingStarts: number;
+}
+
+export interface StartReply {
+  readonly id: string;
+  readonly address: string | null;
+  readonly _timing?: Record<string, number>;
+}
+
+const GIB = 1024 ** 3;
+const NEVER = new AbortController().signal;
+
+export class Launcher {
+  readonly #core: Core;
+  readonly #limiter: Limiter;
+
+  constructor(core: Core, options: LauncherOptions) {
+    this.#core = core;
+    this.#limiter = new Limiter({ limit: options.maxStarts, maxWaiting: options.maxWaitingStarts });
+  }
+
+  /** Starts a sandbox from an image (S1, S2). */
+  async create(body: CreateInstanceBody): Promise<StartReply> {
+    const hash = requestHash(["create", body]);
+    const repeated = await this.#repeat(body.name, hash);
+    if (repeated !== undefined) return repeated;
+    const image = await this.#core.images.find(body.image);
+    const record = this.#newRecord(body, hash, { restoredFrom: null, image: body.image, imageDigest: image.digest, metadata: body.metadata, guestMetadata: {} });
+    return await this.#launch(record, async () => {
+      const spec = specOf(record, image, body.env);
+      return await this.#core.driver.create(spec);
+    });
+  }
+
+  /** Consumes a memory image and runs it (S1, S2, S3). */
+  async restore(imageId: MemoryImageId, body: RestoreBody): Promise<StartReply> {
+    const { memory, driver, images } = this.#core;
+    const hash = requestHash(["restore", imageId, body]);
+    const repeated = await this.#repeat(body.name, hash);
+    if (repeated !== undefined) return repeated;
+    const manifest = await memory.restorable(imageId);
+    const image = await images.find(manifest.image).catch((error: unknown) => refuseImage(imageId, `its task image cannot be used: ${(error as Error).message}`));
+    const mismatch = imageMismatch(manifest, { fingerprint: driver.fingerprint, imageDigest: image.digest, memoryBytes: Math.round(body.memory_gb * GIB) });
+    if (mismatch !== undefined) refuseImage(imageId, mismatch);
+    const damage = await memory.damage(imageId, manifest);
+    if (damage !== undefined) refuseImage(imageId, damage);
+    const record = this.#newRecord(body, hash, { restoredFrom: imageId, image: manifest.image, imageDigest: image.digest, metadata: {}, guestMetadata: body.metadata });
+    return await this.#launch(record, async () => {
+      const dir = await memory.consume(imageId);
+      const outcome = await driver.restore(specOf(record, image, {}), dir);
+      if (outcome.kind === "refused") await memory.giveBack(imageId);
+      else await memory.remove(imageId); // before what may have run is destroyed: a kill in between must not give it back
+      return outcome;
+    });
+  }
+
+  /** Ends a sandbox. Idempotent: absent is fine. The caller has ended what was under way with it. */
+  async delete(sandbox: Sandbox): Promise<void> {
+    await sandbox.serial.run(() => endSandbox(this.#core, sandbox));
+  }
+
+  /** The answer that this very request got, or undefined when it is new (S1). Waits for a start that is under way. */
+  async #repeat(name: SandboxRecord["name"], hash: string): Promise<StartReply | undefined> {
+    const known = this.#core.table.find(name);
+    if (known === undefined) return undefined;
+    if (known.record.requestHash !== hash) {
+      if (known.record.state === "gone") return undefined;
+      throw new TorporError("name_taken", `Cannot use name ${name}: instance ${known.record.id} has it, and was asked for with another body`, { param: "name" });
+    }
+    if (known.record.state === "starting") await known.serial.idle();
+    if (this.#core.table.find(name) !== known) return undefined; // that start failed and was forgotten
+    return { id: known.record.id, address: known.record.address };
+  }
+
+  #newRecord(body: CreateInstanceBody | RestoreBody, hash: string, more: Pick<SandboxRecord, "restoredFrom" | "image" | "imageDigest" | "metadata" | "guestMetadata">): SandboxRecord {
+    const { clock, random } = this.#core;
+    return {
+      id: `sbx${newIdBody(clock.nowMs(), random)}`,
+      name: body.name,
+      state: "starting",
+      requestHash: hash,
+      cpu: body.cpu,
+      memoryBytes: Math.round(body.memory_gb * GIB),
+      labels: body.labels ?? {},
+      address: null,
+      createdAtMs: clock.nowMs(),
+      endedAtMs: null,
+      snapshot: null,
+      ...more,
+    };
+  }
+
+  async #launch(record: SandboxRecord, start: () => Promise<StartOutcome>): Promise<StartReply> {
+    const { table, clock, metrics } = this.#core;
+    const how = record.restoredFrom === null ? "create" : "restore";
+    const full = await this.#core.room();
+    if (full !== undefined) throw new TorporError("no_capacity", `Cannot start ${record.name}: ${full}`);
+    if (table.find(record.name)?.record.requestHash === record.requestHash) {
+      const repeated = await this.#repeat(record.name, record.requestHash); // the same came in while we looked at the image
+      if (repeated !== undefined) return repeated;
+    }
+    const startedMs = clock.monotonicMs();
+    // Taking the name and queueing the start happen before anything is awaited: nobody sees a `starting` one that is idle
+    const adding = table.add(record);
+    const sandbox = table.findById(record.id);
+    if (sandbox === undefined) return await adding.then(() => neverAdded(record));
+    return await sandbox.serial.run(async () => {
+      await adding;
+      const outcome = await this.#inTurn(sandbox, start);
+      metrics.count("torpor_gateway_starts_total", { how, outcome: outcome.kind });
+      metrics.observeMs("torpor_gateway_start_seconds", clock.monotonicMs() - startedMs, { how });
+      if (outcome.kind === "started") return await this.#started(sandbox, outcome);
+      if (outcome.kind === "unknown") await endSandbox(this.#core, sandbox);
+      await table.forget(sandbox);
+      throw startError(record, outcome);
+    });
+  }
+
+  /** A start that throws is forgotten like one that was refused, but nobody can say how far it came. */
+  async #inTurn(sandbox: Sandbox, start: () => Promise<StartOutcome>): Promise<StartOutcome> {
+    try {
+      const limited = await this.#limiter.run(NEVER, start);
+      if (limited.kind === "done") return limited.value;
+      return { kind: "refused", reason: "no_capacity", message: "too many starts are waiting on this node" };
+    } catch (error) {
+      await this.#core.table.forget(sandbox);
+      throw error;
+    }
+  }
+
+  async #started(sandbox: Sandbox, outcome: StartOutcome & { kind: "started" }): Promise<StartReply> {
+    const { id } = sandbox.record;
+    await this.#core.table.move(sandbox, "started", { address: outcome.address });
+    this.#core.log.info({ sandbox: id, name: sandbox.record.name, address: outcome.address, ...outcome.timingMs }, "a sandbox started");
+    if (sandbox.exit !== null) void sandbox.serial.run(() => concludeExit(this.#core, sandbox));
+    return { id, address: outcome.address, _timing: { ...outcome.timingMs } };
+  }
+}
+
+function specOf(record: SandboxRecord, image: SandboxImage, env: Readonly<Record<string, string>>): SandboxSpec {
+  return { id: record.id, image, env, cpu: record.cpu, memoryBytes: record.memoryBytes, metadata: record.guestMetadata };
+}
+
+/** `add` refused the name, so its promise rejects and this is not reached. */
+function neverAdded(record: SandboxRecord): never {
+  throw new Error(`Cannot find sandbox ${record.id} right after it was added`);
+}
+
+function refuseImage(imageId: MemoryImageId, why: string): never {
+  throw new TorporError("memory_image_refused", `Cannot restore ${imageId}: ${why}`);
+}
+
+function startError(record: SandboxRecord, outcome: Exclude<StartOutcome, { kind: "started" }>): TorporError {
+  if (outcome.kind === "unknown") return new TorporError("sandbox_maybe_started", `Cannot tell whether ${record.name} ran: ${outcome.message}`);
+  if (outcome.reason === "no_capacity") return new TorporError("no_capacity", `Cannot start ${record.name}: ${outcome.message}`);
+  if (outcome.reason === "bad_image") return new TorporError("request_unprocessable", `Cannot start ${record.name}: ${outcome.message}`, { param: "image" });
+  return new TorporError("sandbox_not_started", `Cannot start ${record.name}: ${outcome.message}`);
+}
