@@ -1,6 +1,5 @@
 import { z } from "zod";
 import { route } from "./route.ts";
-import { ListRunsQuery, ListedRun } from "./sdkRuns.ts";
 
 // What the operator asks of a platform, by admin token.
 
@@ -36,13 +35,6 @@ export const admin = {
       queued: z.number(),
       databaseReachable: z.boolean(),
     }),
-  }),
-  /** The newest runs of all environments of a project, newest first. */
-  listRuns: route("GET", "/admin/api/v1/projects/:projectRef/runs", {
-    auth: "admin",
-    params: z.object({ projectRef: ProjectRef }),
-    query: ListRunsQuery,
-    reply: z.object({ data: z.array(ListedRun) }),
   }),
 } as const;
 

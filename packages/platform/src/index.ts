@@ -1,1 +1,2 @@
-export {};
+export { readConfig, type Config } from "./config.ts";
+export { startPlatform, type Platform, type PlatformDeps } from "./platform.ts";

@@ -1,0 +1,78 @@
+import { TorporError, deployments, type CreateDeploymentBody, type ManifestTask } from "@torpor/contracts";
+import type { DeploymentInput, DeploymentView, EngineForEnvironment, EnvironmentRef, TaskDeclaration } from "@torpor/engine";
+import type { Mounted } from "@torpor/http";
+import { mount } from "../auth/callers.ts";
+import { found } from "../refusal.ts";
+import { ttlSecondsOf } from "../runs/times.ts";
+import { cursors } from "./runs.ts";
+
+export interface DeploymentDeps {
+  readonly engine: Pick<EngineForEnvironment, "deploy" | "listDeployments" | "currentDeployment">;
+}
+
+export function deploymentRoutes({ engine }: DeploymentDeps): Mounted[] {
+  return [
+    mount(deployments.create, ({ body, caller }) => engine.deploy(caller.env, deploymentInput(body))),
+    mount(deployments.get, ({ params, caller }) => findDeployment(engine, caller.env, params.deploymentId)),
+    mount(deployments.list, async ({ query, caller }) => {
+      const after = query["page[after]"];
+      const page = await engine.listDeployments(caller.env, { size: query["page[size]"], ...(after === undefined ? {} : { after }) });
+      return { data: page.items.map(sdkDeployment), pagination: cursors(page) };
+    }),
+    mount(deployments.current, async ({ caller }) => sdkDeployment(found(await engine.currentDeployment(caller.env), "a current deployment of environment", caller.env.slug))),
+  ];
+}
+
+const PAGE_SIZE = 100;
+const MAX_PAGES = 20;
+
+async function findDeployment(engine: DeploymentDeps["engine"], env: EnvironmentRef, id: string): Promise<DeploymentView> {
+  let after: string | undefined;
+  for (let pageNumber = 0; pageNumber < MAX_PAGES; pageNumber++) {
+    const page = await engine.listDeployments(env, { size: PAGE_SIZE, ...(after === undefined ? {} : { after }) });
+    const deployment = page.items.find((item) => item.id === id || item.version === id || item.shortCode === id);
+    if (deployment !== undefined) return deployment;
+    if (page.next === null) break;
+    after = page.next;
+  }
+  throw new TorporError("not_found", `Cannot find deployment ${JSON.stringify(id)} in environment ${env.slug}`);
+}
+
+function sdkDeployment(deployment: DeploymentView) {
+  const { id, createdAt, shortCode, version, status } = deployment;
+  return { id, createdAt, shortCode, version, runtime: null, runtimeVersion: null, status, ...(status === "DEPLOYED" ? { deployedAt: createdAt } : {}) };
+}
+
+/** The engine's declaration of a deployment from a project's index. Queues that only a task names are declared too. */
+export function deploymentInput(body: CreateDeploymentBody): DeploymentInput {
+  const { imageReference, contentHash, runtime, sdkVersion, cliVersion, manifest } = body;
+  const queues = new Map<string, number | undefined>();
+  for (const queue of manifest.queues ?? []) queues.set(queue.name, queue.concurrencyLimit ?? undefined);
+  for (const { queue } of manifest.tasks) {
+    if (queue?.name != null && (!queues.has(queue.name) || queue.concurrencyLimit != null)) queues.set(queue.name, queue.concurrencyLimit ?? queues.get(queue.name));
+  }
+  return {
+    imageReference,
+    contentHash,
+    runtime,
+    sdkVersion,
+    cliVersion,
+    tasks: manifest.tasks.map((task, index) => taskDeclaration(task, `manifest.tasks[${index}]`)),
+    queues: [...queues].map(([name, concurrencyLimit]) => ({ name, ...(concurrencyLimit === undefined ? {} : { concurrencyLimit }) })),
+  };
+}
+
+function taskDeclaration(task: ManifestTask, path: string): TaskDeclaration {
+  const machine = typeof task.machine === "string" ? task.machine : task.machine?.preset;
+  return {
+    id: task.id,
+    filePath: task.filePath,
+    ...(task.exportName == null ? {} : { exportName: task.exportName }),
+    ...(task.queue?.name == null ? {} : { queueName: task.queue.name }),
+    ...(machine === undefined ? {} : { machine }),
+    ...(task.maxDuration == null ? {} : { maxDurationSeconds: task.maxDuration }),
+    ...(task.retry == null ? {} : { retry: task.retry }),
+    ...(task.ttl == null ? {} : { ttlSeconds: ttlSecondsOf(task.ttl, `${path}.ttl`) }),
+    ...(task.triggerSource == null ? {} : { triggerSource: task.triggerSource }),
+  };
+}
