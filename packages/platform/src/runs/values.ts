@@ -13,9 +13,10 @@ export const STORED_TYPE = "application/store";
 /** The value of a packet as JSON can hold it. What cannot be read is shown as the text it is. */
 export function decodeValue(data: string | null, dataType: string | null): unknown {
   if (data === null) return undefined;
-  if (dataType === "application/json") return parsed(data) ?? data;
-  if (dataType !== "application/super+json") return data;
-  const envelope = parsed(data);
+  const json = dataType === "application/json" || dataType === "application/super+json" ? parsed(data) : undefined;
+  if (json === undefined) return data;
+  if (dataType === "application/json") return json.value;
+  const envelope = json.value;
   return typeof envelope === "object" && envelope !== null && "json" in envelope ? envelope.json : data;
 }
 
@@ -39,9 +40,9 @@ export function decodeMetadata(metadata: string | null, metadataType: string): R
   return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : undefined;
 }
 
-function parsed(text: string): unknown {
+function parsed(text: string): { readonly value: unknown } | undefined {
   try {
-    return JSON.parse(text) as unknown;
+    return { value: JSON.parse(text) as unknown };
   } catch {
     return undefined; // data of an older or foreign writer: the caller shows it as it is
   }
