@@ -13,6 +13,7 @@ export const GATEWAY_SETTINGS = {
   TORPOR_GATEWAY_HOST: "Address to listen on. Default 127.0.0.1",
   TORPOR_GATEWAY_PORT: "Port to listen on. Default 8090",
   TORPOR_STATE_DIR: "Folder with the node's images and the gateway's own files. Default .torpor",
+  TORPOR_IMAGE_STORE: "Folder whose `images/` holds the task images. Default: TORPOR_STATE_DIR",
   TORPOR_GATEWAY_DRIVER: "gvisor, or process: no isolation and no snapshots. Default gvisor",
   TORPOR_GATEWAY_PLANE: "1 to 6 characters of [a-z0-9] that tell this plane from others on the machine. Default: from the state folder's path",
   TORPOR_RUNSC: "The runsc binary. Default runsc",
@@ -39,6 +40,7 @@ const Env = z.object({
   TORPOR_GATEWAY_HOST: z.string().default("127.0.0.1"),
   TORPOR_GATEWAY_PORT: whole.min(0).max(65_535).default(8090),
   TORPOR_STATE_DIR: z.string().default(".torpor"),
+  TORPOR_IMAGE_STORE: z.string().optional(),
   TORPOR_GATEWAY_DRIVER: z.enum(["gvisor", "process"]).default("gvisor"),
   TORPOR_GATEWAY_PLANE: z.string().regex(/^[a-z0-9]{1,6}$/, "must be 1 to 6 characters of [a-z0-9]").optional(),
   TORPOR_RUNSC: z.string().default("runsc"),
@@ -74,6 +76,7 @@ export interface GatewayConfig {
   readonly token: Secret;
   readonly listen: { readonly host: string; readonly port: number };
   readonly stateDir: string;
+  readonly imageStoreDir: string;
   readonly driver: "gvisor" | "process";
   readonly planeId: string;
   readonly runscBinary: string;
@@ -103,6 +106,7 @@ export function readGatewayConfig(env: Readonly<Record<string, string | undefine
     token: new Secret(e.COMPUTE_GATEWAY_AUTH_TOKEN),
     listen: { host: e.TORPOR_GATEWAY_HOST, port: e.TORPOR_GATEWAY_PORT },
     stateDir,
+    imageStoreDir: resolve(e.TORPOR_IMAGE_STORE ?? e.TORPOR_STATE_DIR),
     driver: e.TORPOR_GATEWAY_DRIVER,
     planeId: e.TORPOR_GATEWAY_PLANE ?? planeIdOf(stateDir),
     runscBinary: e.TORPOR_RUNSC,

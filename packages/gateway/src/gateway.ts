@@ -59,7 +59,7 @@ export async function startGateway(config: GatewayConfig, dependencies: GatewayD
   const dir = gatewayDir(config.stateDir);
   await mkdir(dir, { recursive: true, mode: 0o711 });
   const driver = dependencies.driver ?? (await startDriver(config, { clock, log }));
-  const core = buildCore(config, { clock, random, log, metrics, driver, images: dependencies.images ?? storedImages(config.stateDir) });
+  const core = buildCore(config, { clock, random, log, metrics, driver, images: dependencies.images ?? storedImages(config.imageStoreDir) });
   const outbox = new Outbox({ dir: join(dir, "outbox"), token: config.token, post: httpPost, clock, random, log, metrics });
   const snapshotter = new Snapshotter(core, outbox, { maxWriting: config.maxSnapshots, defaultHoldMs: config.holdMs });
   const launcher = new Launcher(core, { maxStarts: config.maxStarts, maxWaitingStarts: 64 });
@@ -115,7 +115,7 @@ function buildCore(config: GatewayConfig, given: CoreGiven): Core {
 async function startDriver(config: GatewayConfig, dependencies: { clock: Clock; log: Log }): Promise<ComputeDriver> {
   const stateDir = gatewayDir(config.stateDir);
   if (config.driver === "process") {
-    return await startProcessDriver({ stateDir, services: config.services, install: (image, appDir) => installStored(config.stateDir, image.digest, appDir) }, dependencies);
+    return await startProcessDriver({ stateDir, services: config.services, install: (image, appDir) => installStored(config.imageStoreDir, image.digest, appDir) }, dependencies);
   }
   return await startGvisorDriver({ ...config, stateDir }, dependencies);
 }

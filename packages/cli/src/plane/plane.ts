@@ -96,7 +96,7 @@ async function choosePorts(options: PlaneOptions): Promise<PlanePorts> {
 
 function partsOf(options: PlaneOptions, config: PlaneConfig): PartProcess[] {
   const platform = { name: "platform", env: platformEnv(config), port: config.ports.api, ready: "/readyz" };
-  const gateway = { name: "gateway", env: gatewayEnv(config), port: config.ports.gateway, ready: "/health" };
+  const gateway = { name: "gateway", env: gatewayEnv(config), port: config.ports.gateway, ready: "/healthz" };
   const warmstart = { name: "warmstart", env: warmStartEnv(config), port: config.ports.warmStart, ready: "/health" };
   const supervisor = { name: "supervisor", env: supervisorEnv(config), port: config.ports.workload, ready: "/health" };
   const node = { name: "node", env: { ...gateway.env, ...warmstart.env, ...supervisor.env }, port: config.ports.workload, ready: "/health" };

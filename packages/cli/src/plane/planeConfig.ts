@@ -78,11 +78,11 @@ export function gatewayEnv(config: PlaneConfig): Record<string, string> {
     TORPOR_GATEWAY_HOST: "127.0.0.1",
     TORPOR_GATEWAY_PORT: String(ports.gateway),
     COMPUTE_GATEWAY_AUTH_TOKEN: secrets.gatewayToken.reveal(),
-    TORPOR_PLANE_ID: planeId,
+    TORPOR_GATEWAY_PLANE: planeId,
     TORPOR_GATEWAY_DRIVER: driver,
-    TORPOR_GATEWAY_DATA_DIR: `${dataDir}/gateway`,
-    TORPOR_IMAGE_DIR: stateDir,
-    TORPOR_GUEST_SERVICES: services.join(","),
+    TORPOR_STATE_DIR: dataDir,
+    TORPOR_IMAGE_STORE: stateDir,
+    TORPOR_GATEWAY_SERVICES: driver === "gvisor" ? services.join(",") : "",
   };
 }
 

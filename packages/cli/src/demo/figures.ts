@@ -1,0 +1,42 @@
+import type { TimelineLineView } from "@torpor/contracts";
+
+/** What one sleep of a run cost. */
+export interface Sleep {
+  /** From the accepted suspension to the end of the wait. */
+  readonly asleepMs: number;
+  /** How long the sandbox stood still until its memory was on disk. */
+  readonly freezeMs: number | undefined;
+  readonly sizeBytes: number | undefined;
+  /** When the wait ended, in milliseconds since the epoch: the engine queued the run again. */
+  readonly waitEndedAtMs: number;
+}
+
+/** The sleeps of a run, from its timeline. A run that was cancelled asleep has a last sleep that ends with the cancellation. */
+export function sleepsOf(timeline: readonly TimelineLineView[]): Sleep[] {
+  const sleeps: Sleep[] = [];
+  let frozen: TimelineLineView | undefined;
+  let suspendedAtMs: number | undefined;
+  for (const event of timeline) {
+    if (event.source === "node" && event.name === "snapshot.frozen") frozen = event;
+    if (event.source !== "engine") continue;
+    if (event.name === "SUSPENDED") suspendedAtMs = event.at.getTime();
+    else if (suspendedAtMs !== undefined) {
+      sleeps.push({ asleepMs: event.at.getTime() - suspendedAtMs, freezeMs: frozen?.durationMs, sizeBytes: bytesOf(frozen), waitEndedAtMs: event.at.getTime() });
+      suspendedAtMs = undefined;
+      frozen = undefined;
+    }
+  }
+  return sleeps;
+}
+
+function bytesOf(event: TimelineLineView | undefined): number | undefined {
+  const value = event?.properties?.["sizeBytes"];
+  return typeof value === "number" ? value : undefined;
+}
+
+/** From the end of the last wait to the task's next line, which the task itself noted in its output. */
+export function wakeMs(sleeps: readonly Sleep[], output: unknown): number | undefined {
+  const last = sleeps.at(-1);
+  const wokeAtMs = typeof output === "object" && output !== null && "wokeAtMs" in output ? output.wokeAtMs : undefined;
+  return last === undefined || typeof wokeAtMs !== "number" ? undefined : wokeAtMs - last.waitEndedAtMs;
+}

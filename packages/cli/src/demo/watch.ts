@@ -1,0 +1,88 @@
+import { gateway, sdkRuns, sdkWaits, type InstanceView, type MemoryImageView, type RetrievedRun } from "@torpor/contracts";
+import type { RouteClient } from "@torpor/http";
+import { unwrap } from "../connection.ts";
+import type { StoryRun } from "./story.ts";
+
+/** A run that is watched: those of the story, and the children they start. */
+export interface Watched {
+  readonly runId: string;
+  readonly label: string;
+  readonly story: StoryRun | undefined;
+  run: RetrievedRun | undefined;
+  /** Since when the run is seen asleep, in monotonic milliseconds. */
+  asleepSinceMs: number | undefined;
+  /** The most processes that were seen for it while it slept. */
+  processesAsleep: number;
+  outsideDone: boolean;
+}
+
+/** What is seen at one moment. */
+export interface Sample {
+  readonly watched: readonly Watched[];
+  readonly instances: readonly InstanceView[];
+  readonly memoryImages: readonly MemoryImageView[];
+}
+
+/** A run that has just been triggered. */
+export function watch(runId: string, label: string, story?: StoryRun): Watched {
+  return { runId, label, story, run: undefined, asleepSinceMs: undefined, processesAsleep: 0, outsideDone: false };
+}
+
+/** Looks at every run, sandbox and memory image once, and does what the story says must happen from outside. */
+export async function look(sdk: RouteClient, node: RouteClient, watched: Watched[], nowMs: number): Promise<Sample> {
+  await Promise.all(watched.filter((one) => !isOver(one)).map((one) => refresh(sdk, one, nowMs)));
+  addChildren(watched);
+  const [{ instances }, { snapshots }] = await Promise.all([node.call(gateway.listInstances).then(unwrap), node.call(gateway.listSnapshots).then(unwrap)]);
+  await Promise.all(watched.map((one) => actFromOutside(sdk, one, nowMs)));
+  return { watched, instances, memoryImages: snapshots };
+}
+
+/** Whether nothing will change any more. */
+export function isOver({ run }: Watched): boolean {
+  return run !== undefined && (run.isCompleted || run.isFailed || run.isCancelled);
+}
+
+async function refresh(sdk: RouteClient, one: Watched, nowMs: number): Promise<void> {
+  one.run = unwrap(await sdk.call(sdkRuns.retrieve, { params: { runId: one.runId } }));
+  if (!one.run.isWaiting) one.asleepSinceMs = undefined;
+  else one.asleepSinceMs ??= nowMs;
+}
+
+function addChildren(watched: Watched[]): void {
+  const known = new Set(watched.map(({ runId }) => runId));
+  for (const parent of [...watched]) {
+    for (const child of parent.run?.relatedRuns.children ?? []) {
+      if (!known.has(child.id)) watched.push(watch(child.id, `  ${child.taskIdentifier}`));
+    }
+  }
+}
+
+async function actFromOutside(sdk: RouteClient, one: Watched, nowMs: number): Promise<void> {
+  const outside = one.story?.outside;
+  if (outside === undefined || one.outsideDone || one.asleepSinceMs === undefined || nowMs - one.asleepSinceMs < outside.afterMs) return;
+  one.outsideDone = true;
+  if (outside.action === "cancel") unwrap(await sdk.call(sdkRuns.cancel, { params: { runId: one.runId } }));
+  else await completeToken(sdk, one.runId);
+}
+
+/** The token carries the id of its run as a tag: that is how somebody outside finds it. */
+async function completeToken(sdk: RouteClient, runId: string): Promise<void> {
+  const { data } = unwrap(await sdk.call(sdkWaits.listTokens, { query: { "page[size]": 10, "filter[tags]": `run:${runId}` } }));
+  const [token] = data;
+  if (token !== undefined) unwrap(await sdk.call(sdkWaits.completeToken, { params: { tokenId: token.id }, body: { data: { answer: 42 } } }));
+}
+
+/** The run that lives in a sandbox, as its supervisor noted it. */
+export function runOf(instance: InstanceView): string | undefined {
+  const runId = instance.metadata["runId"] ?? instance.metadata["TRIGGER_RUN_ID"];
+  return typeof runId === "string" ? runId : undefined;
+}
+
+/** Notes how many processes each sleeping run has. */
+export function noteProcesses({ watched, instances }: Sample): void {
+  for (const one of watched) {
+    if (one.asleepSinceMs === undefined) continue;
+    const count = instances.filter((instance) => runOf(instance) === one.runId).reduce((sum, { processCount }) => sum + (processCount ?? 1), 0);
+    one.processesAsleep = Math.max(one.processesAsleep, count);
+  }
+}
