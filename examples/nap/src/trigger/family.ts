@@ -10,7 +10,8 @@ export const child = task({
   id: "child",
   run: async ({ number, seconds = 8 }: ChildPayload) => {
     await wait.for({ seconds });
-    return { number, square: number * number };
+    const wokeAtMs = Date.now();
+    return { number, square: number * number, wokeAtMs };
   },
 });
 
@@ -30,8 +31,9 @@ export const parent = task({
       return run.output.square;
     });
     const last = await child.triggerAndWait({ number: 5, seconds }).unwrap();
+    const wokeAtMs = Date.now();
     const all = [...squares, last.square];
     if (all.join() !== "4,9,16,25") throw new Error(`Expected the squares 4,9,16,25 in order, got ${all.join()}`);
-    return { squares: all, sum: all.reduce((sum, square) => sum + square, 0) };
+    return { squares: all, sum: all.reduce((sum, square) => sum + square, 0), wokeAtMs };
   },
 });

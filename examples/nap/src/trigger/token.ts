@@ -13,7 +13,8 @@ export const token = task({
     metadata.set("tokenId", created.id);
     console.log(`waiting for token ${created.id}`);
     const result = await wait.forToken<unknown>(created.id);
+    const wokeAtMs = Date.now();
     if (!result.ok) throw result.error;
-    return { tokenId: created.id, data: result.output };
+    return { tokenId: created.id, data: result.output, wokeAtMs };
   },
 });
