@@ -34,6 +34,7 @@ export class MemoryImages {
   /** Reads what is there. Call once, before anything else. */
   async load(): Promise<FoundImage[]> {
     await mkdir(this.#dir, { recursive: true, mode: 0o700 });
+    this.#hasher.warmUp();
     for (const name of await readdir(this.#dir)) {
       const [id = "", phase = "stored"] = name.split(".");
       const parsed = MemoryImageId.safeParse(id);

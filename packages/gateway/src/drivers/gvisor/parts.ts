@@ -188,9 +188,16 @@ export async function disposeGvisor(parts: GvisorParts): Promise<void> {
 export async function removePlane(options: Pick<GvisorOptions, "runDir" | "planeId" | "stateDir">): Promise<void> {
   const paths = planePaths(options);
   await removeCgroups(paths.cgroupParent);
-  // runsc keeps an empty network namespace for its file servers mounted there
-  await exec("umount", ["--lazy", join(paths.runscRoot, "null-netns")], { timeoutMs: 5_000 });
+  await unmountAll(join(paths.runscRoot, "null-netns"));
   await releaseBlock(options.runDir, options.planeId);
   await rm(paths.planeDir, { recursive: true, force: true });
   await rm(paths.workDir, { recursive: true, force: true });
+}
+
+/** runsc keeps an empty network namespace for its file servers mounted there; two first starts at once mount two, one over the other. */
+async function unmountAll(path: string): Promise<void> {
+  for (let count = 0; count < 64; count++) {
+    const result = await exec("umount", [path], { timeoutMs: 5_000 });
+    if (result.code !== 0) return;
+  }
 }

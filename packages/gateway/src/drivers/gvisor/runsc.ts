@@ -84,12 +84,12 @@ export class Runsc {
   async state(id: string): Promise<RunscState | undefined> {
     const result = await this.#call(["state", id], QUICK_MS);
     if (result.code !== 0) return undefined;
-    return ListEntry.parse(JSON.parse(result.stdout));
+    return await trueState(ListEntry.parse(JSON.parse(result.stdout)));
   }
 
   async list(): Promise<RunscState[]> {
     const text = await execOrThrow(this.#options.binary, [...this.#global(), "list", "--format=json"], { timeoutMs: QUICK_MS });
-    return RunscList.parse(JSON.parse(text)) ?? [];
+    return await Promise.all((RunscList.parse(JSON.parse(text)) ?? []).map(trueState));
   }
 
   /** Waits for the sandbox's end in a child process (25 MB, most of it shared with the other runsc processes). */
@@ -114,11 +114,21 @@ export class Runsc {
   }
 }
 
-/** Last resort when runsc itself hangs. Only kills what is a sandbox of that id: process ids are used again. */
-export async function killSandboxProcess(pid: number, id: string): Promise<boolean> {
+/** runsc goes on saying "running" for a while, and "paused" for ever, of a sandbox whose process was killed. */
+async function trueState(state: RunscState): Promise<RunscState> {
+  if (state.status !== "running" && state.status !== "paused") return state;
+  return (await isSandboxProcess(state.pid, state.id)) ? state : { ...state, status: "stopped" };
+}
+
+/** Whether this process is that sandbox's: process ids are used again. A zombie has no command line, and is none. */
+async function isSandboxProcess(pid: number, id: string): Promise<boolean> {
   const commandLine = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
-  if (!commandLine.includes("runsc") || !commandLine.split("\0").includes(id)) return false;
-  return kill(pid, "SIGKILL");
+  return commandLine.includes("runsc") && commandLine.split("\0").includes(id);
+}
+
+/** Last resort when runsc itself hangs. */
+export async function killSandboxProcess(pid: number, id: string): Promise<boolean> {
+  return (await isSandboxProcess(pid, id)) && kill(pid, "SIGKILL");
 }
 
 function startArgs({ bundleDir, pidFile }: StartCall): string[] {
