@@ -1,0 +1,236 @@
+import { describe, expect, it } from "vitest";
+import { inMs, usePlane } from "./harness.ts";
+import { canceled, failure, success, systemError, userError } from "./worker.ts";
+
+const plane = usePlane();
+
+describe("cancelling an executing run", () => {
+  it("shows it as cancelled at once, tells its runner once, and ends it when the runner confirms (behaviour 15)", async () => {
+    const scene = await plane.scene();
+    const held = await scene.executing();
+    const told = scene.listen(held.runId);
+    expect(await scene.cancel(held.runId)).toEqual({ kind: "canceled", alreadyFinished: false });
+    expect(await scene.state(held.runId)).toBe("PENDING_CANCEL/CANCELED");
+    await plane.timersHandled();
+    expect(told.count()).toBe(1);
+    await held.catchUp();
+    expect(await held.complete(canceled(held.runId))).toMatchObject({ attemptStatus: "RUN_FINISHED", snapshot: { executionStatus: "FINISHED" }, run: { status: "CANCELED" } });
+    expect(await scene.state(held.runId)).toBe("FINISHED/CANCELED");
+    expect(await scene.queue()).toEqual({ running: 0, queued: 0 });
+  });
+
+  it("sets the time of its end only at the end", async () => {
+    const scene = await plane.scene();
+    const held = await scene.executing();
+    await scene.cancel(held.runId);
+    expect((await scene.run(held.runId)).completedAt).toBeNull();
+    await held.catchUp();
+    await held.complete(canceled(held.runId));
+    expect((await scene.run(held.runId)).completedAt).toEqual(new Date(plane.clock.nowMs()));
+  });
+
+  it("cancels its children only after it has ended, an executing child with a notification of its own (behaviour 16)", async () => {
+    const scene = await plane.scene();
+    const parent = await scene.executing();
+    await scene.trigger("child", { parentRunId: parent.runId });
+    const child = await scene.worker.takeAndStart();
+    const queuedChild = await scene.trigger("child", { parentRunId: parent.runId });
+    const told = scene.listen(child.runId);
+    await scene.cancel(parent.runId);
+    await plane.timersHandled();
+    expect(await scene.state(child.runId)).toBe("EXECUTING/EXECUTING");
+    expect(await scene.state(queuedChild)).toBe("QUEUED/PENDING");
+    await parent.catchUp();
+    await parent.complete(canceled(parent.runId));
+    await scene.untilState(child.runId, "PENDING_CANCEL/CANCELED");
+    await scene.untilState(queuedChild, "FINISHED/CANCELED");
+    await plane.until("the child's runner is told", () => told.count() === 1);
+    await child.catchUp();
+    await child.complete(canceled(child.runId));
+    expect(await scene.state(child.runId)).toBe("FINISHED/CANCELED");
+    expect(await scene.queue("child")).toEqual({ running: 0, queued: 0 });
+  });
+
+  it("reaches grandchildren", async () => {
+    const scene = await plane.scene();
+    const parent = await scene.executing();
+    await scene.trigger("child", { parentRunId: parent.runId });
+    const child = await scene.worker.takeAndStart();
+    const grandchild = await scene.trigger("child", { parentRunId: child.runId });
+    await scene.cancel(parent.runId);
+    await parent.catchUp();
+    await parent.complete(canceled(parent.runId));
+    await scene.untilState(child.runId, "PENDING_CANCEL/CANCELED");
+    await child.catchUp();
+    await child.complete(canceled(child.runId));
+    await scene.untilState(grandchild, "FINISHED/CANCELED");
+  });
+
+  it("twice tells the runner again and changes nothing", async () => {
+    const scene = await plane.scene();
+    const held = await scene.executing();
+    const told = scene.listen(held.runId);
+    await scene.cancel(held.runId);
+    const { snapshot } = await scene.snapshot(held.runId);
+    await scene.cancel(held.runId);
+    expect((await scene.snapshot(held.runId)).snapshot.friendlyId).toBe(snapshot.friendlyId);
+    await plane.until("the runner is told again", () => told.count() === 2);
+  });
+
+  const confirmations = [
+    ["a success", (id: string) => success(id, "too late")],
+    ["an error that wants a retry at once", (id: string) => failure(id, userError("killed"), 0)],
+    ["an error that wants a retry later", (id: string) => failure(id, userError("killed"), 60_000)],
+    ["a process that died", (id: string) => failure(id, systemError("TASK_PROCESS_EXITED_WITH_NON_ZERO_CODE", "Process exited with code 1."))],
+    ["a process that ran out of memory", (id: string) => failure(id, systemError("TASK_PROCESS_OOM_KILLED"))],
+  ] as const;
+  it.each(confirmations)("ends it as cancelled even if the runner reports %s", async (_what, completion) => {
+    const scene = await plane.scene();
+    const held = await scene.executing("hungry");
+    await scene.cancel(held.runId);
+    await held.catchUp();
+    expect(await held.complete(completion(held.runId))).toMatchObject({ attemptStatus: "RUN_FINISHED", snapshot: { executionStatus: "FINISHED" }, run: { status: "CANCELED" } });
+    expect(await scene.state(held.runId)).toBe("FINISHED/CANCELED");
+    await plane.clock.advance(61_000);
+    await plane.timersHandled();
+    expect(await scene.worker.tryTake()).toBeUndefined();
+  });
+
+  it("refuses the completion of a runner that does not know yet, without effect", async () => {
+    const scene = await plane.scene();
+    const held = await scene.executing();
+    await scene.cancel(held.runId);
+    expect(await held.tryComplete(success(held.runId, "done"))).toMatchObject({ kind: "refused", code: "snapshot_mismatch" });
+    expect(await scene.state(held.runId)).toBe("PENDING_CANCEL/CANCELED");
+  });
+});
+
+describe("cancelling a run that does not execute", () => {
+  it("ends a queued run at once and leaves nothing in the queue (behaviour 17)", async () => {
+    const scene = await plane.scene();
+    const runId = await scene.trigger();
+    await scene.cancel(runId, "changed my mind");
+    expect(await scene.state(runId)).toBe("FINISHED/CANCELED");
+    expect(await scene.queue()).toEqual({ running: 0, queued: 0 });
+    expect(await scene.worker.tryTake()).toBeUndefined();
+    expect(JSON.stringify((await scene.run(runId)).error)).toContain("changed my mind");
+  });
+
+  it("leaves a run that a node has taken but not started to that node, which ends it (behaviour 18)", async () => {
+    const scene = await plane.scene();
+    const runId = await scene.trigger();
+    const held = await scene.worker.take();
+    await scene.cancel(runId);
+    expect(await scene.state(runId)).toBe("PENDING_CANCEL/CANCELED");
+    expect(await held.tryStart()).toMatchObject({ kind: "refused" });
+    await held.catchUp();
+    expect(await held.complete(canceled(runId))).toMatchObject({ attemptStatus: "RUN_FINISHED" });
+    expect(await scene.state(runId)).toBe("FINISHED/CANCELED");
+  });
+
+  it("does not requeue it when the node gives it back instead", async () => {
+    const scene = await plane.scene();
+    const runId = await scene.trigger();
+    const held = await scene.worker.take();
+    await scene.cancel(runId);
+    await held.release();
+    await plane.clock.advance(60_000);
+    await scene.untilState(runId, "FINISHED/CANCELED");
+    expect(await scene.worker.tryTake()).toBeUndefined();
+  });
+
+  it("ends a sleeping run at once, and its memory image is not needed any more", async () => {
+    const scene = await plane.scene();
+    const { held, tokenId } = await scene.asleep("mem_cancelled");
+    expect(await scene.engine.liveCheckpoints(scene.worker.ref, ["mem_cancelled"])).toEqual(["mem_cancelled"]);
+    await scene.cancel(held.runId);
+    expect(await scene.state(held.runId)).toBe("FINISHED/CANCELED");
+    expect(await scene.engine.liveCheckpoints(scene.worker.ref, ["mem_cancelled"])).toEqual([]);
+    await scene.completeToken(tokenId);
+    await plane.timersHandled();
+    expect(await scene.state(held.runId)).toBe("FINISHED/CANCELED");
+    expect(await scene.worker.tryTake()).toBeUndefined();
+  });
+
+  it("ends a woken run that is queued with its memory image", async () => {
+    const scene = await plane.scene();
+    const { held, tokenId } = await scene.asleep("mem_queued");
+    await scene.completeToken(tokenId);
+    await scene.untilState(held.runId, "QUEUED/PENDING");
+    await scene.cancel(held.runId);
+    expect(await scene.state(held.runId)).toBe("FINISHED/CANCELED");
+    expect(await scene.engine.liveCheckpoints(scene.worker.ref, ["mem_queued"])).toEqual([]);
+    expect(await scene.worker.tryTake()).toBeUndefined();
+  });
+
+  it("ends a run that waits for a retry", async () => {
+    const scene = await plane.scene();
+    const held = await scene.executing("flaky");
+    await held.fail(userError("once"), 60_000);
+    await scene.cancel(held.runId);
+    expect(await scene.state(held.runId)).toBe("FINISHED/CANCELED");
+    await plane.clock.advance(61_000);
+    await plane.timersHandled();
+    expect(await scene.worker.tryTake()).toBeUndefined();
+  });
+
+  it("says so when the run has already ended, and changes nothing", async () => {
+    const scene = await plane.scene();
+    const held = await scene.executing();
+    await held.succeed("kept");
+    expect(await scene.cancel(held.runId)).toEqual({ kind: "canceled", alreadyFinished: true });
+    expect(await scene.run(held.runId)).toMatchObject({ status: "COMPLETED_SUCCESSFULLY", output: "kept" });
+  });
+
+  it("is refused for a run that does not exist", async () => {
+    const scene = await plane.scene();
+    expect(await scene.engine.cancelRun(scene.env, "run_unknown", "why not")).toMatchObject({ kind: "refused", code: "not_found" });
+  });
+});
+
+describe("whatever the run did when it was cancelled", () => {
+  it("its concurrency is free afterwards (behaviour 19)", async () => {
+    const scene = await plane.scene();
+    const executing = await scene.executing("solo");
+    await scene.cancel(executing.runId);
+    // the slot is given back at once, not only when the runner confirms
+    const next = await scene.executing("solo");
+    await scene.waitForNewToken(next);
+    await scene.cancel(next.runId);
+    const third = await scene.trigger("solo");
+    await scene.worker.take();
+    await scene.cancel(third);
+    const fourth = await scene.executing("solo");
+    await scene.waitForNewToken(fourth);
+    await fourth.suspend();
+    await scene.cancel(fourth.runId);
+    const delayed = await scene.trigger("solo", { delayUntil: inMs(plane, 1_000) });
+    await scene.cancel(delayed);
+    expect((await scene.engine.counts()).executing).toBe(0);
+    await scene.executing("solo");
+  });
+
+  it("the parent that waits for it is woken with an error", async () => {
+    const scene = await plane.scene();
+    const parent = await scene.executing();
+    const childId = await scene.triggerAndWait(parent);
+    await scene.cancel(childId, "not wanted");
+    await scene.untilState(parent.runId, "EXECUTING/EXECUTING");
+    const { completedWaitpoints } = await parent.catchUp();
+    expect(completedWaitpoints).toMatchObject([{ type: "RUN", outputIsError: true, completedByTaskRun: { friendlyId: childId } }]);
+    expect(completedWaitpoints[0]?.output).toContain("not wanted");
+  });
+
+  it("the parent of an executing child is woken only when the child has ended", async () => {
+    const scene = await plane.scene();
+    const parent = await scene.executing();
+    const childId = await scene.triggerAndWait(parent);
+    const child = await scene.worker.takeAndStart();
+    await scene.cancel(childId);
+    await plane.timersHandled();
+    expect(await scene.state(parent.runId)).toBe("EXECUTING_WITH_WAITPOINTS/EXECUTING");
+    await child.catchUp();
+    await child.complete(canceled(childId));
+    await scene.untilState(parent.runId, "EXECUTING/EXECUTING");
+  });
+});

@@ -1,0 +1,233 @@
+import { sleep, systemClock } from "@torpor/kernel";
+import { beforeAll, describe, expect, it } from "vitest";
+import type { Engine } from "../src/api.ts";
+import { inMs, task, usePlane, type Scene } from "./harness.ts";
+import { must, success, userError, type HeldRun } from "./worker.ts";
+
+// Two calls about one run at the same moment, through two processes. Each race is run a hundred times, ten at once,
+// with the second call shifted by up to two milliseconds either way.
+
+const ROUNDS = 100;
+const AT_ONCE = 10;
+const plane = usePlane({ settings: { environmentConcurrencyLimit: 500 } });
+let second: Engine;
+
+beforeAll(async () => {
+  second = await plane.anotherEngine();
+});
+
+/** Runs the race for each run, a few at once. */
+async function race(runs: readonly HeldRun[], oneRun: (held: HeldRun, round: number) => Promise<void>): Promise<void> {
+  for (let from = 0; from < runs.length; from += AT_ONCE) {
+    await Promise.all(runs.slice(from, from + AT_ONCE).map((held, index) => oneRun(held, from + index)));
+  }
+}
+
+/** Both at once, the one or the other a little later. */
+async function both<A, B>(round: number, a: () => Promise<A>, b: () => Promise<B>): Promise<[A, B]> {
+  const shiftMs = (round % 9) * 0.5 - 2;
+  const later = async <T>(delayMs: number, call: () => Promise<T>): Promise<T> => {
+    if (delayMs >= 1) await sleep(systemClock, delayMs);
+    else if (delayMs > 0) await new Promise<void>((resolve) => setImmediate(resolve));
+    return call();
+  };
+  return Promise.all([later(-shiftMs, a), later(shiftMs, b)]);
+}
+
+async function executingRuns(scene: Scene, count: number, taskId = "work"): Promise<HeldRun[]> {
+  await Promise.all(Array.from({ length: count }, () => scene.trigger(taskId)));
+  const taken = await scene.worker.takeAll(count);
+  await Promise.all(taken.map((held) => held.start()));
+  expect(taken).toHaveLength(count);
+  return taken;
+}
+
+async function waitingRuns(scene: Scene, count: number): Promise<{ readonly runs: HeldRun[]; readonly tokenOf: Map<string, string> }> {
+  const runs = await executingRuns(scene, count);
+  const tokenOf = new Map<string, string>();
+  await Promise.all(runs.map(async (held) => tokenOf.set(held.runId, await scene.waitForNewToken(held))));
+  return { runs, tokenOf };
+}
+
+describe("in a race", () => {
+  it("between completing and cancelling a run, one of them decides and the run ends once", async () => {
+    const scene = await plane.scene();
+    const seen = new Set<string>();
+    await race(await executingRuns(scene, ROUNDS), async (held, round) => {
+      const [completed] = await both(round, () => held.tryComplete(success(held.runId, "done")), () => second.cancelRun(scene.env, held.runId, "race"));
+      if (completed.kind === "completed") {
+        expect(await scene.state(held.runId)).toBe("FINISHED/COMPLETED_SUCCESSFULLY");
+      } else {
+        expect(await scene.state(held.runId)).toBe("PENDING_CANCEL/CANCELED");
+        await held.catchUp();
+        await held.succeed("confirmed late");
+        expect(await scene.state(held.runId)).toBe("FINISHED/CANCELED");
+      }
+      const history = await scene.history(held.runId);
+      expect(history.filter((status) => status === "FINISHED")).toHaveLength(1);
+      seen.add(completed.kind);
+    });
+    expect([...seen].toSorted()).toEqual(["completed", "refused"]);
+  });
+
+  it("between beginning to wait for a token and its completion, the run resumes with it", async () => {
+    const scene = await plane.scene();
+    await race(await executingRuns(scene, ROUNDS), async (held, round) => {
+      const tokenId = await scene.token();
+      await both(round, () => scene.engine.waitForToken(scene.env, held.runId, tokenId), () => second.completeToken(scene.env, tokenId, { data: "1" }));
+      await scene.untilState(held.runId, "EXECUTING/EXECUTING");
+      expect((await held.catchUp()).completedWaitpoints).toMatchObject([{ friendlyId: tokenId }]);
+    });
+  });
+
+  it("between falling asleep and the end of the wait, the run either goes on awake or is woken with its image", async () => {
+    const scene = await plane.scene();
+    const { runs, tokenOf } = await waitingRuns(scene, ROUNDS);
+    const accepted = new Set<string>();
+    const seen = new Set<string>();
+    await race(runs, async (held, round) => {
+      const [outcome] = await both(round, () => held.trySuspend(`mem_${held.runId}`), () => second.completeToken(scene.env, tokenOf.get(held.runId) ?? "", { data: "1" }));
+      seen.add(outcome.kind);
+      if (outcome.kind === "accepted") {
+        accepted.add(held.runId);
+        await scene.untilState(held.runId, "QUEUED/PENDING");
+      } else {
+        expect(outcome.kind).toBe("discarded");
+        await scene.untilState(held.runId, "EXECUTING/EXECUTING");
+      }
+      expect((await held.latest()).completedWaitpoints).toMatchObject([{ friendlyId: tokenOf.get(held.runId) }]);
+    });
+    const woken = await scene.worker.takeAll(ROUNDS);
+    expect(woken.map((held) => held.runId).toSorted()).toEqual([...accepted].toSorted());
+    for (const held of woken) {
+      expect(held.message.checkpoint?.location).toBe(`mem_${held.runId}`);
+      await held.continue();
+    }
+    expect([...seen].toSorted()).toEqual(["accepted", "discarded"]);
+  });
+
+  it("between the end of one wait and the beginning of the next, no wake-up is lost (behaviour 72)", async () => {
+    const scene = await plane.scene();
+    const { runs, tokenOf } = await waitingRuns(scene, ROUNDS);
+    await race(runs, async (held, round) => {
+      const first = tokenOf.get(held.runId) ?? "";
+      const waitedAt = held.snapshotId;
+      const next = await scene.token();
+      const [, wait] = await both(round, () => second.completeToken(scene.env, first, { data: "1" }), () => scene.engine.waitForToken(scene.env, held.runId, next));
+      must(wait, "waiting");
+      // Two waits at once (the first had not ended) or one after the other: both tokens reach the run in the end.
+      await plane.until("the run has seen the first token or waits for both", async () => {
+        const { completedWaitpoints, snapshot } = await held.latest();
+        return snapshot.executionStatus === "EXECUTING_WITH_WAITPOINTS" || completedWaitpoints.some((waitpoint) => waitpoint.friendlyId === next);
+      });
+      await scene.completeToken(next);
+      await scene.untilState(held.runId, "EXECUTING/EXECUTING");
+      const ids = (await Promise.all((await held.since(waitedAt)).filter((data) => data.snapshot.executionStatus === "EXECUTING").map((data) => broughtBy(data.snapshot.friendlyId)))).flat();
+      expect(ids.toSorted()).toEqual([first, next].toSorted());
+    });
+  });
+
+  /** The waitpoints that a snapshot of a run has brought, read from the tables: callers see them on the latest only. */
+  async function broughtBy(snapshotId: string): Promise<string[]> {
+    const { rows } = await plane.sql.query<{ waitpoint_id: string }>(
+      "select w.waitpoint_id from snapshot_waitpoints w join snapshots s on s.run_id = w.run_id and s.completed_seq = w.seq where s.id = $1",
+      [snapshotId.slice("snapshot_".length)],
+    );
+    return rows.map((row) => `waitpoint_${row.waitpoint_id}`);
+  }
+
+  it("between a child's end and a parent that begins to wait for it, the parent resumes with its output", async () => {
+    const scene = await plane.scene();
+    const parents = await executingRuns(scene, ROUNDS);
+    const keys = new Map<string, HeldRun>();
+    for (const parent of parents) {
+      await scene.trigger("child", { idempotencyKey: parent.runId });
+      keys.set(parent.runId, await scene.worker.takeAndStart());
+    }
+    await race(parents, async (parent, round) => {
+      const child = keys.get(parent.runId);
+      if (child === undefined) throw new Error("no child");
+      const trigger = (): ReturnType<Engine["trigger"]> =>
+        second.trigger(scene.env, "child", { payloadType: "application/json", idempotencyKey: parent.runId, parentRunId: parent.runId, resumeParentOnCompletion: true });
+      const [, triggered] = await both(round, () => child.succeed("shared"), trigger);
+      expect(must(triggered, "triggered").runId).toBe(child.runId);
+      await scene.untilState(parent.runId, "EXECUTING/EXECUTING");
+      expect((await parent.catchUp()).completedWaitpoints).toMatchObject([{ output: "shared", completedByTaskRun: { friendlyId: child.runId } }]);
+    });
+  });
+
+  it("between waking a sleeping run and cancelling it, it ends cancelled and is not handed out", async () => {
+    const scene = await plane.scene();
+    const { runs, tokenOf } = await waitingRuns(scene, ROUNDS);
+    await Promise.all(runs.map((held) => held.suspend()));
+    await race(runs, async (held, round) => {
+      await both(round, () => scene.completeToken(tokenOf.get(held.runId) ?? ""), () => second.cancelRun(scene.env, held.runId, "race"));
+      expect(await scene.state(held.runId)).toBe("FINISHED/CANCELED");
+    });
+    await plane.timersHandled();
+    expect(await scene.worker.tryTake()).toBeUndefined();
+  });
+
+  it("between starting an attempt and cancelling its run, the run is left to its node as PENDING_CANCEL", async () => {
+    const scene = await plane.scene();
+    await Promise.all(Array.from({ length: ROUNDS }, () => scene.trigger()));
+    await race(await scene.worker.takeAll(ROUNDS), async (held, round) => {
+      await both(round, () => held.tryStart(), () => second.cancelRun(scene.env, held.runId, "race"));
+      expect(await scene.state(held.runId)).toBe("PENDING_CANCEL/CANCELED");
+    });
+  });
+
+  it("between a node that starts a run and one that gives it back, one of them wins", async () => {
+    const scene = await plane.scene();
+    await Promise.all(Array.from({ length: ROUNDS }, () => scene.trigger()));
+    await race(await scene.worker.takeAll(ROUNDS), async (held, round) => {
+      const twin = held.through(plane.worker("node-2", second));
+      const [started, released] = await both(round, () => held.tryStart(), () => twin.release());
+      expect([started.kind, released.kind]).toSatisfy(([a, b]: string[]) => (a === "started") !== (b === "released"));
+      expect(await scene.state(held.runId)).toBe(started.kind === "started" ? "EXECUTING/EXECUTING" : "QUEUED/PENDING");
+    });
+  });
+
+  it("between a stall that is declared and the completion that arrives, the run ends or is retried, once", async () => {
+    const scene = await plane.scene({ tasks: [task("work", { retry: { maxAttempts: 2 } })] });
+    for (let round = 0; round < 20; round++) {
+      const held = await scene.executing();
+      const [completed] = await both(round, () => held.tryComplete(success(held.runId, "in time")), () => plane.clock.advance(300_001));
+      await plane.timersHandled();
+      if (completed.kind === "completed") {
+        expect(await scene.state(held.runId)).toBe("FINISHED/COMPLETED_SUCCESSFULLY");
+      } else {
+        await scene.untilState(held.runId, "QUEUED/PENDING");
+        await scene.cancel(held.runId);
+      }
+    }
+  });
+
+  it("between a retry and a token for the failed attempt, the new attempt sees nothing of the old wait", async () => {
+    const scene = await plane.scene({ tasks: [task("work", { retry: { maxAttempts: 3 } })] });
+    const { runs, tokenOf } = await waitingRuns(scene, ROUNDS);
+    await race(runs, async (held, round) => {
+      const [failed] = await both(round, () => held.tryComplete({ ok: false, id: held.runId, error: userError("gave up"), retry: { timestamp: 0, delay: 0 } }), () => second.completeToken(scene.env, tokenOf.get(held.runId) ?? "", {}));
+      if (failed.kind !== "completed") {
+        await scene.untilState(held.runId, "EXECUTING/EXECUTING");
+        await held.catchUp();
+        await held.fail(userError("gave up"), 0);
+      }
+      await held.start();
+      const latest = await held.latest();
+      expect(latest).toMatchObject({ snapshot: { friendlyId: held.snapshotId }, run: { attemptNumber: 2 }, completedWaitpoints: [] });
+    });
+  });
+
+  it("between many waits' ends at the same time for runs asleep, each run is queued once", async () => {
+    const scene = await plane.scene();
+    const runs = await executingRuns(scene, 40);
+    for (const held of runs) must(await scene.engine.waitUntil(scene.env, held.runId, { date: inMs(plane, 60_000) }), "waiting");
+    await Promise.all(runs.map((held) => held.suspend()));
+    await plane.clock.advance(60_000);
+    for (const held of runs) await scene.untilState(held.runId, "QUEUED/PENDING");
+    await plane.timersHandled();
+    for (const held of runs) expect((await scene.history(held.runId)).filter((status) => status === "QUEUED")).toHaveLength(2);
+    expect(new Set((await scene.worker.takeAll()).map((held) => held.runId)).size).toBe(40);
+  });
+});
