@@ -5,6 +5,7 @@ export default defineConfig({
   test: {
     testTimeout: 30_000,
     hookTimeout: 120_000,
+    globalSetup: ["packages/testkit/src/vitestPostgres.ts"],
     projects: [
       {
         extends: true,

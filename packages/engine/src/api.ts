@@ -144,6 +144,8 @@ export interface BatchItem {
   readonly index: number;
   readonly task: string;
   readonly options: TriggerOptions;
+  /** Set when the caller found that the item cannot be triggered (too large, options that make no sense): it becomes a failed run with this error. */
+  readonly failure?: { readonly code: string; readonly message: string };
 }
 
 export interface TaskDeclaration {

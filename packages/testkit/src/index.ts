@@ -1,1 +1,2 @@
-export {};
+export * from "./postgres.ts";
+export { startPostgresServer, type PostgresServer, type PostgresServerOptions } from "./postgresServer.ts";

@@ -1,0 +1,20 @@
+import { FINAL_RUN_STATUSES, type RunStatus } from "@torpor/contracts";
+
+const FINAL: ReadonlySet<RunStatus> = new Set(FINAL_RUN_STATUSES);
+
+export function isFinal(status: RunStatus): boolean {
+  return FINAL.has(status);
+}
+
+export interface KeyFacts {
+  readonly expiresAt: Date | null;
+  /** undefined: the run is gone. */
+  readonly runStatus: RunStatus | undefined;
+}
+
+/** A key stands for its run until it expires, and no longer when the run ended badly: whoever asks again wants it done. */
+export function keyStillCounts(facts: KeyFacts, now: Date): boolean {
+  if (facts.expiresAt !== null && facts.expiresAt <= now) return false;
+  if (facts.runStatus === undefined) return false;
+  return !isFinal(facts.runStatus) || facts.runStatus === "COMPLETED_SUCCESSFULLY" || facts.runStatus === "CANCELED";
+}

@@ -1,0 +1,156 @@
+import type { DequeuedMessage } from "@torpor/contracts";
+import type { Timer } from "@torpor/kernel";
+import type { DequeueOptions, WorkerRef } from "../api.ts";
+import { handOutRound, type Round } from "./handOut.ts";
+import type { Core } from "./core.ts";
+
+// Answers the workers of this process that wait for a run.
+//
+//   H1  One look into the queues at a time, for all who wait, in the order in which they came.
+//   H2  Nobody polls: a look follows a new waiter, a wake (ready, room), or the time of the next run that is known.
+//   H3  A wake that arrives during a look is followed by another look, so none is lost.
+//   H4  Room under a limit matters only if the last look left somebody out because of it.
+
+interface Waiter {
+  readonly worker: WorkerRef;
+  readonly answer: (messages: readonly DequeuedMessage[]) => void;
+  readonly isGone: () => boolean;
+}
+
+const MAX_PER_ROUND = 32;
+/** Runs that were held by somebody are looked at again after this (ms). */
+const AGAIN_MS = 10;
+/** After an error of the database: waiters are answered with nothing, and the next look waits (ms). */
+const BACKOFF_MS = 250;
+
+export class Dispatcher {
+  readonly #core: Core;
+  /** Puts a run back that nobody is there to take. */
+  readonly #giveBack: (worker: WorkerRef, message: DequeuedMessage) => Promise<void>;
+  readonly #waiters = new Set<Waiter>();
+  #isLooking = false;
+  #lookAgain = false;
+  #wasBlocked = false;
+  #isClosed = false;
+  #alarm: Timer | undefined;
+  #alarmAtMs = Number.POSITIVE_INFINITY;
+  #looking: Promise<void> = Promise.resolve();
+
+  constructor(core: Core, giveBack: (worker: WorkerRef, message: DequeuedMessage) => Promise<void>) {
+    this.#core = core;
+    this.#giveBack = giveBack;
+  }
+
+  /** Waits for a run, at most `waitMs`; nothing when there was none, the caller left, or the engine closed. */
+  dequeue(worker: WorkerRef, options: DequeueOptions): Promise<readonly DequeuedMessage[]> {
+    if (this.#isClosed || options.signal.aborted) return Promise.resolve([]);
+    return new Promise((resolve) => {
+      const finish = (messages: readonly DequeuedMessage[]): void => {
+        this.#waiters.delete(waiter);
+        timer?.cancel();
+        options.signal.removeEventListener("abort", leave);
+        resolve(messages);
+      };
+      const leave = (): void => finish([]);
+      const waiter: Waiter = { worker, answer: finish, isGone: () => !this.#waiters.has(waiter) };
+      this.#waiters.add(waiter);
+      options.signal.addEventListener("abort", leave, { once: true });
+      // The first look is always awaited, so that `waitMs: 0` means one look and not none.
+      let timer: Timer | undefined;
+      const first = this.#look();
+      void first.then(() => {
+        if (!waiter.isGone()) timer = this.#core.clock.after(options.waitMs, leave);
+      });
+    });
+  }
+
+  /** A run has become ready, here or in another process. */
+  ready(): void {
+    if (this.#waiters.size > 0) void this.#look();
+  }
+
+  /** Room was made under some limit. */
+  room(): void {
+    if (this.#waiters.size > 0 && (this.#wasBlocked || this.#isLooking)) void this.#look();
+  }
+
+  /** Answers everybody with nothing and waits for the look in flight. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    this.#alarm?.cancel();
+    for (const waiter of [...this.#waiters]) waiter.answer([]);
+    await this.#looking;
+  }
+
+  /** Resolves when a look that began after the call is over. */
+  #look(): Promise<void> {
+    if (this.#isLooking) {
+      this.#lookAgain = true;
+      return this.#looking;
+    }
+    this.#isLooking = true;
+    this.#looking = this.#lookWhileAsked();
+    return this.#looking;
+  }
+
+  async #lookWhileAsked(): Promise<void> {
+    try {
+      do {
+        this.#lookAgain = false;
+        await this.#lookOnce();
+      } while (this.#lookAgain && !this.#isClosed);
+    } finally {
+      // In the same step as the check above: a wake after it begins a look of its own (H3).
+      this.#isLooking = false;
+    }
+  }
+
+  async #lookOnce(): Promise<void> {
+    const waiters = [...this.#waiters].slice(0, MAX_PER_ROUND);
+    if (waiters.length === 0) return;
+    try {
+      const round = await handOutRound(this.#core, waiters.map((waiter) => waiter.worker));
+      this.#settle(waiters, round);
+    } catch (error) {
+      this.#core.log.warn({ err: error }, "cannot look into the queues");
+      for (const waiter of waiters) waiter.answer([]);
+      if (this.#waiters.size > 0) this.#wakeIn(BACKOFF_MS);
+    }
+  }
+
+  #settle(waiters: readonly Waiter[], round: Round): void {
+    this.#wasBlocked = round.isBlocked;
+    round.messages.forEach((message, at) => {
+      const waiter = waiters[at];
+      if (waiter === undefined) return;
+      // Left while the look was in flight: the run is his, and nobody would start it.
+      if (waiter.isGone()) void this.#return(waiter.worker, message);
+      else waiter.answer([message]);
+    });
+    if (this.#waiters.size === 0) return;
+    if (round.messages.length > 0) this.#lookAgain = true;
+    else if (round.again) this.#wakeIn(AGAIN_MS);
+    if (round.nextAt !== null) this.#wakeIn(Math.max(0, round.nextAt.getTime() - this.#core.clock.nowMs()));
+  }
+
+  async #return(worker: WorkerRef, message: DequeuedMessage): Promise<void> {
+    try {
+      await this.#giveBack(worker, message);
+    } catch (error) {
+      this.#core.log.warn({ err: error, run: message.run.friendlyId }, "cannot give a run back that nobody waits for; its stall timer will");
+    }
+  }
+
+  /** Looks after that time at the latest. */
+  #wakeIn(delayMs: number): void {
+    const atMs = this.#core.clock.monotonicMs() + delayMs;
+    if (this.#alarm !== undefined && this.#alarmAtMs <= atMs) return;
+    this.#alarm?.cancel();
+    this.#alarmAtMs = atMs;
+    this.#alarm = this.#core.clock.after(delayMs, () => {
+      this.#alarm = undefined;
+      this.#alarmAtMs = Number.POSITIVE_INFINITY;
+      this.ready();
+    });
+  }
+}

@@ -1,0 +1,24 @@
+import { sql, type Queryable } from "./database.ts";
+import { WAITPOINT_COLUMNS, type WaitpointRow } from "./waitpoints.ts";
+
+export interface TokenQuery {
+  readonly statuses: readonly string[] | null;
+  readonly tags: readonly string[] | null;
+  readonly after: string | null;
+  readonly before: string | null;
+  readonly limit: number;
+}
+
+const LIST = sql(
+  "tokens_list",
+  `select ${WAITPOINT_COLUMNS} from waitpoints w where w.environment_id = $1 and w.type = 'MANUAL'
+     and ($2::text[] is null or (case when w.status = 'PENDING' then 'WAITING' when w.timed_out then 'TIMED_OUT' else 'COMPLETED' end) = any ($2))
+     and ($3::text[] is null or w.tags && $3)
+     and ($4::text is null or w.id < $4) and ($5::text is null or w.id > $5)
+   order by case when $5 is null then w.id end desc, w.id asc limit $6`,
+);
+
+/** Tokens, newest first; with `before` those after it in time, oldest first. */
+export async function listTokenRows(db: Queryable, environmentId: string, q: TokenQuery): Promise<WaitpointRow[]> {
+  return db.query<WaitpointRow>(LIST, [environmentId, q.statuses, q.tags, q.after, q.before, q.limit]);
+}
