@@ -1,0 +1,73 @@
+import type { Clock } from "@torpor/kernel";
+import { MACHINES, DEFAULT_MACHINE } from "@torpor/contracts";
+import type { Gateway } from "../gateway/gateway.ts";
+import { fits } from "../launch/plan.ts";
+import type { Room } from "../runners/runner.ts";
+
+const GIB = 1024 ** 3;
+/** What must be free before a run is asked for: the size that a task has when it says nothing. */
+const SMALLEST: Room = { cpu: MACHINES[DEFAULT_MACHINE].cpu, memoryGib: MACHINES[DEFAULT_MACHINE].memory };
+
+export interface NodeRoomDeps {
+  readonly gateway: Gateway;
+  readonly clock: Clock;
+  readonly cpuOvercommit: number;
+  readonly memoryOvercommit: number;
+}
+
+/** How much room this node has. Tasks wait more than they compute, so cpu is given out several times over; memory is not. */
+export class NodeRoom {
+  readonly #deps: NodeRoomDeps;
+  #total: Room | null = null;
+  #canSnapshot = false;
+  #isForeign = false;
+
+  constructor(deps: NodeRoomDeps) {
+    this.#deps = deps;
+  }
+
+  /** Whether the gateway can freeze sandboxes. */
+  get canSnapshot(): boolean {
+    return this.#canSnapshot;
+  }
+
+  /** A gateway that speaks the shared contract alone. */
+  get isForeign(): boolean {
+    return this.#isForeign;
+  }
+
+  /** Asks the gateway what the node has. False: it could not say; what was known stays. A foreign gateway that does not know the question sets no limit. */
+  async refresh(): Promise<boolean> {
+    const node = await this.#deps.gateway.node();
+    if (node.kind === "refused" && node.status === 404) {
+      this.#total = { cpu: Infinity, memoryGib: Infinity };
+      this.#canSnapshot = true;
+      this.#isForeign = true;
+      return true;
+    }
+    if (node.kind !== "ok") return false;
+    const { cpuTotal, memoryTotalBytes, canSnapshot } = node.body;
+    this.#total = { cpu: cpuTotal * this.#deps.cpuOvercommit, memoryGib: (memoryTotalBytes / GIB) * this.#deps.memoryOvercommit };
+    this.#canSnapshot = canSnapshot;
+    return true;
+  }
+
+  /** What is left beside what is placed. */
+  view(placed: Room): { readonly free: Room; readonly isEmpty: boolean } {
+    const total = this.#total ?? { cpu: 0, memoryGib: 0 };
+    return {
+      free: { cpu: Math.max(0, total.cpu - placed.cpu), memoryGib: Math.max(0, total.memoryGib - placed.memoryGib) },
+      isEmpty: placed.cpu === 0 && placed.memoryGib === 0,
+    };
+  }
+
+  hasRoom(needs: Room, placed: Room): boolean {
+    const { free, isEmpty } = this.view(placed);
+    return isEmpty || fits(needs, free);
+  }
+
+  /** Whether it makes sense to ask for a run. */
+  canTakeAny(placed: Room): boolean {
+    return this.#total !== null && this.hasRoom(SMALLEST, placed);
+  }
+}

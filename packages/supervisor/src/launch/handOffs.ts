@@ -1,0 +1,75 @@
+// Runs that were given to an idle runner.
+//
+// A runner that was told to take a run may be dead or frozen without our knowing. Invariants:
+//   W1  A hand-off counts only when the run has moved: a start that passed through here, or a newer snapshot at the platform.
+//   W2  If the platform cannot be asked, we do nothing: late runners are normal while it is slow, and a second sandbox for
+//       each would make it slower. The platform's own time-out is the net.
+//   W3  A hand-off is checked once. A restart of this process forgets it, and the same time-out covers that.
+import { warmStart, type DequeuedMessage } from "@torpor/contracts";
+import type { Clock, Timer } from "@torpor/kernel";
+import type { Log, Metrics } from "@torpor/observe";
+import type { RouteCaller } from "../callers.ts";
+import type { Platform } from "../platform/platform.ts";
+
+export interface HandOffsDeps {
+  readonly broker: RouteCaller;
+  readonly platform: Platform;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  /** Undefined: a hand-off is believed. */
+  readonly verifyDelayMs: number | undefined;
+  /** The hand-off did not count: the run starts in a sandbox of its own. */
+  readonly onMissed: (message: DequeuedMessage) => void;
+}
+
+const DISPATCH_TIMEOUT_MS = 5_000;
+
+export class HandOffs {
+  readonly #deps: HandOffsDeps;
+  readonly #checks = new Map<string, Timer>();
+
+  constructor(deps: HandOffsDeps) {
+    this.#deps = deps;
+  }
+
+  /** Offers a run to the idle runners. False: none took it, for certain. */
+  async offer(message: DequeuedMessage): Promise<boolean> {
+    const outcome = await this.#deps.broker.call(warmStart.dispatch, { body: { dequeuedMessage: message }, timeoutMs: DISPATCH_TIMEOUT_MS });
+    const mayHaveBeenTaken = outcome.kind === "ok" ? outcome.body.didWarmStart : outcome.kind === "unreachable" && outcome.happened === "maybe";
+    this.#deps.metrics.count("torpor_warm_starts_total", { outcome: mayHaveBeenTaken ? "offered" : "none" });
+    if (mayHaveBeenTaken) this.#expect(message);
+    return mayHaveBeenTaken;
+  }
+
+  /** The run has started (W1). */
+  started(runId: string): void {
+    this.#checks.get(runId)?.cancel();
+    this.#checks.delete(runId);
+  }
+
+  close(): void {
+    for (const timer of this.#checks.values()) timer.cancel();
+    this.#checks.clear();
+  }
+
+  #expect(message: DequeuedMessage): void {
+    const { verifyDelayMs, clock } = this.#deps;
+    if (verifyDelayMs === undefined) return;
+    const runId = message.run.friendlyId;
+    this.started(runId);
+    this.#checks.set(runId, clock.after(verifyDelayMs, () => void this.#check(message)));
+  }
+
+  async #check(message: DequeuedMessage): Promise<void> {
+    const runId = message.run.friendlyId;
+    if (!this.#checks.delete(runId)) return;
+    const latest = await this.#deps.platform.latest(runId);
+    if (latest.kind !== "ok") return; // W2
+    const hasMoved = latest.body.snapshot.friendlyId !== message.snapshot.friendlyId;
+    if (hasMoved) return;
+    this.#deps.log.warn({ runId }, "an idle runner took a run and did not start it; it gets a sandbox of its own");
+    this.#deps.metrics.count("torpor_warm_starts_total", { outcome: "missed" });
+    this.#deps.onMissed(message);
+  }
+}

@@ -1,0 +1,210 @@
+// What becomes of a run that was handed to this node.
+//
+// A run that cannot be placed is always given back with its reason (L11): the platform puts it elsewhere at once, not
+// after a stall.
+import type { DequeuedMessage } from "@torpor/contracts";
+import { assertNever, sleep, type Clock } from "@torpor/kernel";
+import { withRetries, type CallOutcome } from "@torpor/http";
+import type { Log, Metrics } from "@torpor/observe";
+import type { SupervisorConfig } from "../config.ts";
+import type { NodeRoom } from "../dequeue/nodeRoom.ts";
+import type { Gateway } from "../gateway/gateway.ts";
+import { isMissingRoute, isPassing, type Platform } from "../platform/platform.ts";
+import type { Timeline } from "../platform/timeline.ts";
+import type { Runner } from "../runners/runner.ts";
+import type { Runners } from "../runners/runners.ts";
+import type { Intents } from "../snapshot/intents.ts";
+import { createMetadata, imageReference, runnerEnv, type WorkloadAddress } from "./environment.ts";
+import type { HandOffs } from "./handOffs.ts";
+import { freshName } from "./names.ts";
+import type { Placer } from "./placer.ts";
+import { planLaunch, roomOf } from "./plan.ts";
+import type { Restorer } from "./restorer.ts";
+
+const ROOM_RECHECK_MS = 250;
+/** Well within the 60 s in which the platform expects a run to start. */
+const ROOM_WITHIN_MS = 15_000;
+const REPORT_ATTEMPTS = 8;
+
+export interface LauncherDeps {
+  readonly config: SupervisorConfig;
+  readonly platform: Platform;
+  readonly gateway: Gateway;
+  readonly placer: Placer;
+  readonly restorer: Restorer;
+  readonly handOffs: HandOffs | null;
+  readonly runners: Runners;
+  readonly intents: Intents;
+  readonly room: NodeRoom;
+  readonly timeline: Timeline;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly address: () => WorkloadAddress;
+  readonly deploymentIdFor: (message: DequeuedMessage) => Promise<string>;
+  readonly draining: () => boolean;
+  /** Removes a runner whose run is another's now. */
+  readonly retire: (runner: Runner) => Promise<void>;
+  readonly stop: AbortSignal;
+}
+
+export class Launcher {
+  readonly #deps: LauncherDeps;
+
+  constructor(deps: LauncherDeps) {
+    this.#deps = deps;
+  }
+
+  /** Takes a run as far as a running sandbox, or gives it back. Never throws for what other parts do. */
+  async launch(message: DequeuedMessage): Promise<void> {
+    await this.#retireFormerRunner(message);
+    await this.#carryOut(message, this.#deps.handOffs !== null);
+  }
+
+  /** An idle runner that took the run did not start it. */
+  async launchCold(message: DequeuedMessage): Promise<void> {
+    await this.#carryOut(message, false);
+  }
+
+  async #carryOut(message: DequeuedMessage, canAskWarm: boolean): Promise<void> {
+    const { room, runners, draining } = this.#deps;
+    const { checkpoint } = message;
+    const { free, isEmpty } = room.view(runners.placed());
+    const plan = planLaunch({
+      hasCheckpoint: checkpoint !== undefined,
+      hasImage: message.image !== undefined,
+      needs: roomOf(message),
+      free,
+      nodeIsEmpty: isEmpty,
+      canAskWarm,
+      draining: draining(),
+    });
+    switch (plan.kind) {
+      case "restore":
+        return checkpoint === undefined ? undefined : await this.#restore({ ...message, checkpoint });
+      case "warm":
+        return (await this.#deps.handOffs?.offer(message)) === true ? undefined : await this.#carryOut(message, false);
+      case "cold":
+        return await this.#create(message);
+      case "give_back":
+        if (plan.reason === "node_full" && (await this.#roomAppears(message))) return await this.#carryOut(message, false);
+        return await this.#giveBack(message, plan.reason);
+      default:
+        return assertNever(plan);
+    }
+  }
+
+  /** The platform has taken the run from whoever held it here: that one's intent dies with it, and its sandbox goes. */
+  async #retireFormerRunner(message: DequeuedMessage): Promise<void> {
+    const { runners, intents, log, retire } = this.#deps;
+    const runId = message.run.friendlyId;
+    if (message.checkpoint !== undefined) return; // restoring waits for our own freeze first, which has that runner's sandbox destroyed
+    intents.cancel(runId, "reassigned");
+    const former = runners.takeAway(runId);
+    if (former === undefined || former.completing) return;
+    log.warn({ runId, runnerId: former.name }, "a run was handed out anew while a runner here had it; that runner is removed");
+    await retire(former);
+  }
+
+  async #create(message: DequeuedMessage): Promise<void> {
+    const { config, clock, gateway, placer, runners } = this.#deps;
+    const { image = "", run } = message;
+    const startedMs = clock.monotonicMs();
+    const deploymentId = await this.#deps.deploymentIdFor(message);
+    const placement = await placer.place({
+      isRestore: false,
+      snapshotId: message.snapshot.friendlyId,
+      nameOf: (tryNumber) => freshName(run.friendlyId, run.attemptNumber, tryNumber),
+      onTry: (name) => this.#expect(name, message),
+      onNotStarted: (name) => void runners.remove(name),
+      ask: (name) =>
+        gateway.create({
+          name,
+          image: imageReference(image),
+          env: runnerEnv(config, { name, message, deploymentId, address: this.#deps.address(), nowMs: clock.nowMs() }),
+          cpu: run.machine.cpu,
+          memory_gb: run.machine.memory,
+          metadata: createMetadata(message),
+          labels: { org: message.organization.id },
+        }),
+    });
+    if (placement.kind === "failed") return await this.#giveBack(message, placement.reason, placement.message);
+    const runner = runners.get(placement.name);
+    if (runner === undefined) return; // it has exited already; whoever heard that has told the platform
+    runners.located(runner, placement.sandbox);
+    runner.phase = "running";
+    this.#tellPlaced("launch.created", message, runner, clock.monotonicMs() - startedMs);
+  }
+
+  #expect(name: string, message: DequeuedMessage): void {
+    const { runners } = this.#deps;
+    const runner = runners.add({ name, room: roomOf(message), lineage: [], restoredAt: null, adopted: false, attemptNumber: message.run.attemptNumber });
+    runner.phase = "starting";
+    runner.snapshotId = message.snapshot.friendlyId;
+    runners.take(runner, message.run.friendlyId);
+  }
+
+  async #restore(message: DequeuedMessage & { checkpoint: NonNullable<DequeuedMessage["checkpoint"]> }): Promise<void> {
+    const { restorer, gateway, timeline, metrics, log } = this.#deps;
+    const runId = message.run.friendlyId;
+    const result = await restorer.restore(message);
+    if (result.kind === "restored") {
+      this.#tellPlaced("launch.restored", message, result.runner, result.tookMs);
+      await gateway.removeImage(message.checkpoint.location); // consumed: nobody may restore it again (L6, L7)
+      return;
+    }
+    metrics.count("torpor_launches_total", { kind: "restore", outcome: result.reason });
+    log.warn({ runId, ...result }, "a run was not restored");
+    timeline.add(runId, { name: "launch.restore_failed", reason: result.reason, snapshotId: message.snapshot.friendlyId });
+    if (result.kind === "moved_on") return;
+    const { outcome, reason, message: text } = result;
+    await this.#report(message, () => this.#deps.platform.restoreOutcome(at(message), { outcome, reason, message: text }));
+  }
+
+  async #giveBack(message: DequeuedMessage, reason: string, text?: string): Promise<void> {
+    const { metrics, log, timeline, platform } = this.#deps;
+    const runId = message.run.friendlyId;
+    metrics.count("torpor_launches_total", { kind: "give_back", outcome: reason });
+    log.warn({ runId, reason, error: text }, "a run is given back");
+    timeline.add(runId, { name: "launch.given_back", reason, snapshotId: message.snapshot.friendlyId });
+    const isAsleep = message.checkpoint !== undefined;
+    await this.#report(message, () =>
+      isAsleep ? platform.restoreOutcome(at(message), { outcome: "requeue", reason }) : platform.release(at(message), reason),
+    );
+  }
+
+  /** Says it until it is heard. A platform of old has no such route: its own time-out must do. */
+  async #report(message: DequeuedMessage, call: () => Promise<CallOutcome<unknown>>): Promise<void> {
+    const { clock, random, stop, log } = this.#deps;
+    const runId = message.run.friendlyId;
+    const outcome = await withRetries({ attempts: REPORT_ATTEMPTS, baseMs: 250, maxMs: 5_000, clock, random, signal: stop, retryable: isPassing }, call);
+    if (outcome.kind === "ok") return;
+    if (isMissingRoute(outcome)) log.info({ runId }, "the platform takes no report of a run that could not be placed; it will find out by its own time-out");
+    else log.warn({ runId, error: outcome.message }, "the platform did not take the report of a run that could not be placed");
+  }
+
+  async #roomAppears(message: DequeuedMessage): Promise<boolean> {
+    const { clock, room, runners, stop, draining } = this.#deps;
+    const untilMs = clock.monotonicMs() + ROOM_WITHIN_MS;
+    while (clock.monotonicMs() < untilMs && !stop.aborted && !draining()) {
+      await sleep(clock, ROOM_RECHECK_MS, stop);
+      if (room.hasRoom(roomOf(message), runners.placed())) return true;
+    }
+    return false;
+  }
+
+  #tellPlaced(name: "launch.created" | "launch.restored", message: DequeuedMessage, runner: Runner, tookMs: number): void {
+    const { metrics, timeline, log } = this.#deps;
+    const kind = name === "launch.created" ? "cold" : "restore";
+    metrics.count("torpor_launches_total", { kind, outcome: "placed" });
+    metrics.observeMs("torpor_launch_seconds", tookMs, { kind });
+    log.info({ runId: message.run.friendlyId, runnerId: runner.name, durationMs: Math.round(tookMs) }, name);
+    timeline.add(message.run.friendlyId, { name, durationMs: tookMs, runnerId: runner.name, snapshotId: message.snapshot.friendlyId });
+  }
+}
+
+function at(message: DequeuedMessage): { runId: string; snapshotId: string } {
+  return { runId: message.run.friendlyId, snapshotId: message.snapshot.friendlyId };
+}
+

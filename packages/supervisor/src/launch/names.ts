@@ -1,0 +1,21 @@
+// Names of runners. A name is a sandbox's address at the gateway and the runner's id on the wire.
+
+function bodyOf(friendlyId: string): string {
+  return friendlyId.slice(friendlyId.indexOf("_") + 1);
+}
+
+/** The runner of a fresh attempt; `tryNumber` > 1 after an answer that may have left something half created under the first name. */
+export function freshName(runId: string, attemptNumber: number, tryNumber = 1): string {
+  const attempt = attemptNumber > 1 ? `-attempt-${attemptNumber}` : "";
+  return `runner-${bodyOf(runId)}${attempt}${tryNumber > 1 ? `-r${tryNumber}` : ""}`;
+}
+
+const TAIL_LENGTH = 8;
+
+/**
+ * The runner that a checkpoint is restored into. It must differ from the one that was frozen: a restored runner that reads
+ * its own old id takes itself for replaced and leaves without a word. So when a checkpoint is handed out again, a counter follows.
+ */
+export function restoredName(runId: string, checkpointId: string, handOut: number): string {
+  return `runner-${bodyOf(runId)}-${checkpointId.slice(-TAIL_LENGTH)}${handOut > 1 ? `-${handOut}` : ""}`;
+}

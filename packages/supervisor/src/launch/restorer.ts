@@ -1,0 +1,191 @@
+// Wakes a sleeping run.
+//
+// The quick way: as soon as the sandbox runs we say `continue` for its runner, and answer its first look at the history with
+// the latest snapshot alone; the task goes on 0.2 s after the gateway was asked. The long way, on which the runner finds
+// SUSPENDED, QUEUED and PENDING_EXECUTING in its history, reads its new name and says `continue` itself, needs nothing of
+// this and takes 1 to 5 s; it is what remains when ours fails.
+import type { DequeuedMessage, RestoreOutcomeBody } from "@torpor/contracts";
+import { withRetries, type CallOutcome } from "@torpor/http";
+import { sleep, type Clock } from "@torpor/kernel";
+import type { Log } from "@torpor/observe";
+import type { SupervisorConfig } from "../config.ts";
+import type { Gateway } from "../gateway/gateway.ts";
+import { isPassing, type Platform } from "../platform/platform.ts";
+import type { Runner } from "../runners/runner.ts";
+import type { Runners } from "../runners/runners.ts";
+import type { Intents } from "../snapshot/intents.ts";
+import { isExecuting } from "../snapshot/verdict.ts";
+import { restoreMetadata, type WorkloadAddress } from "./environment.ts";
+import { restoredName } from "./names.ts";
+import { roomOf } from "./plan.ts";
+import type { PlaceFailure, Placer } from "./placer.ts";
+
+/** How long we wait for our own freezing of this run to end before we believe the hand-out alone. */
+const SETTLE_WITHIN_MS = 15_000;
+const CONTINUE_ATTEMPTS = 4;
+const MAX_HAND_OUTS = 10_000;
+
+export interface RestorerDeps {
+  readonly config: SupervisorConfig;
+  readonly platform: Platform;
+  readonly gateway: Gateway;
+  readonly placer: Placer;
+  readonly runners: Runners;
+  readonly intents: Intents;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly log: Log;
+  readonly address: () => WorkloadAddress;
+  readonly notify: (runner: Runner, runId: string) => void;
+  /** Removes a runner whose run is another's now. */
+  readonly retire: (runner: Runner) => Promise<void>;
+  readonly stop: AbortSignal;
+}
+
+export type RestoreResult =
+  | { readonly kind: "restored"; readonly runner: Runner; readonly tookMs: number }
+  /** It runs no more, because the run had moved on meanwhile. */
+  | { readonly kind: "moved_on"; readonly reason: string }
+  | { readonly kind: "failed"; readonly outcome: RestoreOutcomeBody["outcome"]; readonly reason: string; readonly message: string };
+
+type Message = DequeuedMessage & { readonly checkpoint: NonNullable<DequeuedMessage["checkpoint"]> };
+
+export class Restorer {
+  readonly #deps: RestorerDeps;
+  /** How often each checkpoint was handed out to us. */
+  readonly #handOuts = new Map<string, number>();
+  /** Names that the runner of a sleeping run has had (R3). */
+  readonly #lineages = new Map<string, readonly string[]>();
+
+  constructor(deps: RestorerDeps) {
+    this.#deps = deps;
+  }
+
+  /** A runner was put to sleep: whoever is restored from it answers to its names. */
+  remember(runId: string, runner: Runner): void {
+    this.#lineages.set(runId, [...runner.lineage, runner.name]);
+    if (this.#lineages.size > MAX_HAND_OUTS) this.#lineages.delete(this.#lineages.keys().next().value ?? "");
+  }
+
+  /** Restores the run's checkpoint into a new sandbox and continues the run. */
+  async restore(message: Message): Promise<RestoreResult> {
+    const { clock, config, gateway, placer, runners } = this.#deps;
+    const runId = message.run.friendlyId;
+    const snapshotId = message.snapshot.friendlyId;
+    await this.#ourFreezeIsOver(runId);
+    const former = runners.takeAway(runId);
+    if (former !== undefined) await this.#deps.retire(former);
+    const startedMs = clock.monotonicMs();
+    const lineage = await this.#lineageOf(message);
+    const gate = Promise.withResolvers<void>();
+    const handOut = this.#count(message.checkpoint.id);
+    const placement = await placer.place({
+      isRestore: true,
+      snapshotId,
+      nameOf: (tryNumber) => restoredName(runId, message.checkpoint.id, handOut + tryNumber - 1),
+      onTry: (name) => void this.#expect(name, message, lineage, gate.promise),
+      onNotStarted: (name) => void runners.remove(name),
+      ask: (name) =>
+        gateway.restore(message.checkpoint.location, {
+          name,
+          metadata: restoreMetadata(config, { name, message, address: this.#deps.address(), lineage }),
+          cpu: message.run.machine.cpu,
+          memory_gb: message.run.machine.memory,
+          labels: { org: message.organization.id },
+        }),
+    });
+    if (placement.kind === "failed") {
+      gate.resolve();
+      return { kind: "failed", outcome: isFinal(placement.reason) ? "fail" : "requeue", reason: placement.reason, message: placement.message };
+    }
+    const runner = runners.get(placement.name);
+    if (runner === undefined) return { kind: "moved_on", reason: "runner_ended" };
+    runners.located(runner, placement.sandbox);
+    runner.phase = "running";
+    try {
+      return await this.#continue(runner, message, clock.monotonicMs() - startedMs);
+    } finally {
+      gate.resolve();
+      runner.continued = null;
+    }
+  }
+
+  #expect(name: string, message: Message, lineage: readonly string[], continued: Promise<void>): void {
+    const { runners } = this.#deps;
+    const runner = runners.add({
+      name,
+      room: roomOf(message),
+      lineage: lineage.filter((alias) => alias !== name),
+      restoredAt: message.snapshot.friendlyId,
+      adopted: false,
+      attemptNumber: message.run.attemptNumber,
+    });
+    runner.phase = "starting";
+    runner.continued = continued;
+    runners.take(runner, message.run.friendlyId);
+  }
+
+  /** The quick way's first half. The sandbox runs for certain now. */
+  async #continue(runner: Runner, message: Message, tookMs: number): Promise<RestoreResult> {
+    const { platform, clock, random, stop, log } = this.#deps;
+    const runId = message.run.friendlyId;
+    const at = { runId, snapshotId: message.snapshot.friendlyId };
+    const retries = { attempts: CONTINUE_ATTEMPTS, baseMs: 100, maxMs: 1_000, clock, random, signal: stop, retryable: isPassing };
+    const outcome = await withRetries(retries, () => platform.continueRun(at, { runnerId: runner.name }));
+    if (outcome.kind === "ok") {
+      this.#deps.notify(runner, runId);
+      return { kind: "restored", runner, tookMs };
+    }
+    if (isPassing(outcome)) {
+      log.warn({ runId, runnerId: runner.name, error: outcome.message }, "could not continue a restored run; its runner will");
+      return { kind: "restored", runner, tookMs };
+    }
+    return await this.#afterRefusal(runner, message, { tookMs, outcome });
+  }
+
+  /** Continued by the runner itself, or cancelled meanwhile: then its runner must go on and say so. Anything else: the sandbox goes. */
+  async #afterRefusal(runner: Runner, message: Message, refusal: { readonly tookMs: number; readonly outcome: Exclude<CallOutcome<unknown>, { kind: "ok" }> }): Promise<RestoreResult> {
+    const runId = message.run.friendlyId;
+    const latest = await this.#deps.platform.latest(runId);
+    const isOurs = latest.kind === "ok" && isExecuting(latest.body) && latest.body.run.attemptNumber === message.run.attemptNumber;
+    if (isOurs || (latest.kind !== "ok" && isPassing(latest))) {
+      this.#deps.notify(runner, runId);
+      return { kind: "restored", runner, tookMs: refusal.tookMs };
+    }
+    this.#deps.runners.remove(runner.name);
+    await this.#deps.gateway.remove(runner.name);
+    const isStillHandedOut = latest.kind === "ok" && latest.body.snapshot.friendlyId === message.snapshot.friendlyId;
+    if (isStillHandedOut) return { kind: "failed", outcome: "fail", reason: "continue_refused", message: refusal.outcome.message };
+    return { kind: "moved_on", reason: latest.kind === "ok" ? latest.body.snapshot.executionStatus : "run_gone" };
+  }
+
+  /** The hand-out itself says that the platform has accepted; our own report of it may not know yet (L5). */
+  async #ourFreezeIsOver(runId: string): Promise<void> {
+    const intent = this.#deps.intents.of(runId);
+    if (intent === undefined) return;
+    intent.poke();
+    await Promise.race([intent.settled, sleep(this.#deps.clock, SETTLE_WITHIN_MS, this.#deps.stop)]);
+    this.#deps.intents.cancel(runId, "reassigned");
+  }
+
+  async #lineageOf(message: Message): Promise<readonly string[]> {
+    const known = this.#lineages.get(message.run.friendlyId);
+    this.#lineages.delete(message.run.friendlyId);
+    if (known !== undefined) return known;
+    const images = await this.#deps.gateway.images();
+    const image = images.kind === "ok" ? images.body.snapshots.find(({ id }) => id === message.checkpoint.location) : undefined;
+    return image === undefined ? [] : [image.instanceName];
+  }
+
+  #count(checkpointId: string): number {
+    const handOut = (this.#handOuts.get(checkpointId) ?? 0) + 1;
+    this.#handOuts.delete(checkpointId);
+    this.#handOuts.set(checkpointId, handOut);
+    if (this.#handOuts.size > MAX_HAND_OUTS) this.#handOuts.delete(this.#handOuts.keys().next().value ?? "");
+    return handOut;
+  }
+}
+
+function isFinal(reason: PlaceFailure): boolean {
+  return reason === "memory_image_gone" || reason === "memory_image_refused" || reason === "gateway_refused";
+}

@@ -1,0 +1,89 @@
+// Runners that end, and the runs they leave behind.
+import type { Clock } from "@torpor/kernel";
+import type { Log, Metrics } from "@torpor/observe";
+import type { Gateway } from "../gateway/gateway.ts";
+import { persistently, type PersistOptions } from "../platform/persistent.ts";
+import { isMissingRoute, type Platform } from "../platform/platform.ts";
+import type { Timeline } from "../platform/timeline.ts";
+import type { Intents } from "../snapshot/intents.ts";
+import { judgeLostRun, type LostRunVerdict, type RunnerEnd } from "./lostRun.ts";
+import type { Runner } from "./runner.ts";
+import type { Runners } from "./runners.ts";
+
+/** The platform's own stall takes over after this. */
+const REPORT_BUDGET_MS = 120_000;
+
+export interface EndingsDeps {
+  readonly platform: Platform;
+  readonly gateway: Gateway;
+  readonly runners: Runners;
+  readonly intents: Intents;
+  readonly timeline: Timeline;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly dropSocket: (runner: Runner) => void;
+  readonly stop: AbortSignal;
+}
+
+export class Endings {
+  readonly #deps: EndingsDeps;
+
+  constructor(deps: EndingsDeps) {
+    this.#deps = deps;
+  }
+
+  /** The sandbox has ended by itself. Its run, if it still is its run, is told to the platform at once. */
+  async ended(runner: Runner, end: RunnerEnd): Promise<void> {
+    const { gateway, metrics, log } = this.#deps;
+    const { runId } = runner;
+    metrics.count("torpor_runners_ended_total", { left_run: String(runId !== null) });
+    log.info({ runnerId: runner.name, runId, ...end }, "a runner ended");
+    this.#forget(runner);
+    const removed = gateway.remove(runner.name);
+    if (runId !== null) await this.#tell(runner, runId, end);
+    await removed;
+  }
+
+  /** The runner lives on and has left its run without an end. */
+  async abandoned(runner: Runner, runId: string, why: string): Promise<void> {
+    if (runner.runId === runId) this.#deps.runners.unbind(runner);
+    this.#deps.intents.cancel(runId, "runner_ended", runner.name);
+    await this.#tell(runner, runId, { exitCode: null, reason: why });
+  }
+
+  /** Its run is another's now, or nobody's: the sandbox goes. */
+  async retire(runner: Runner): Promise<void> {
+    this.#forget(runner);
+    await this.#deps.gateway.remove(runner.name);
+  }
+
+  #forget(runner: Runner): void {
+    this.#deps.intents.runnerEnded(runner.name);
+    this.#deps.dropSocket(runner);
+    if (this.#deps.runners.get(runner.name) === runner) this.#deps.runners.remove(runner.name);
+  }
+
+  async #tell(runner: Runner, runId: string, end: RunnerEnd): Promise<void> {
+    const { platform, runners, clock, random, stop, log } = this.#deps;
+    const persist: PersistOptions = { clock, random, signal: stop, budgetMs: REPORT_BUDGET_MS };
+    const { outcome: latest } = await persistently(persist, () => platform.latest(runId));
+    if (latest.kind !== "ok") return log.warn({ runId, error: latest.message }, "a lost run could not be looked up; the platform will find it stalled");
+    if (runners.holderOf(runId) !== undefined) return; // handed out anew meanwhile
+    const handedOutAt = runner.restoredAt ?? runner.snapshotId;
+    const verdict = judgeLostRun({ latest: latest.body, attemptNumber: runner.attemptNumber, handedOutAt, wasRestored: runner.restoredAt !== null, end });
+    if (verdict.kind === "none") return;
+    this.#deps.timeline.add(runId, { name: "runner.lost", reason: end.reason.slice(0, 256), runnerId: runner.name, snapshotId: verdict.snapshotId });
+    const { outcome } = await persistently(persist, () => this.#act(runId, runner, verdict));
+    if (outcome.kind !== "ok" && !isMissingRoute(outcome)) log.warn({ runId, error: outcome.message }, "the platform did not take the report of a lost run");
+  }
+
+  #act(runId: string, runner: Runner, verdict: Exclude<LostRunVerdict, { kind: "none" }>) {
+    const { platform } = this.#deps;
+    const at = { runId, snapshotId: verdict.snapshotId };
+    if (verdict.kind === "release") return platform.release(at, "runner_ended_before_start");
+    if (verdict.kind === "restore_failed") return platform.restoreOutcome(at, { outcome: "fail", reason: "runner_ended_after_restore" });
+    return platform.complete(at, { completion: { ok: false, id: runId, error: verdict.error }, forceRequeue: true }, { runnerId: runner.name });
+  }
+}

@@ -1,0 +1,64 @@
+/** The machine that a runner was given: vCPUs and GiB. Zero when nobody told us (a runner that another node made). */
+export interface Room {
+  readonly cpu: number;
+  readonly memoryGib: number;
+}
+
+/**
+ * Where a runner's sandbox is in its life, as far as this node knows.
+ * `starting`: asked for, not yet there. `frozen`: its memory is being written, or was, and nobody hears from it meanwhile.
+ */
+export type RunnerPhase = "starting" | "running" | "frozen";
+
+export interface RunnerFacts {
+  /** Name of the sandbox at the gateway, and the runner's id on the wire. */
+  readonly name: string;
+  readonly room: Room;
+  /** Names it had before it was restored: sockets keep saying the first one. */
+  readonly lineage: readonly string[];
+  /** Snapshot that it was restored for; what its history says before that is no news to it. */
+  readonly restoredAt: string | null;
+  /** Found at a start of this process; what it asked for before is not known. */
+  readonly adopted: boolean;
+  readonly attemptNumber: number | null;
+}
+
+/** One runner. Plain facts that the registry and the workload server keep up to date; no rule lives here. */
+export class Runner {
+  readonly name: string;
+  readonly room: Room;
+  readonly lineage: readonly string[];
+  readonly restoredAt: string | null;
+  readonly adopted: boolean;
+  attemptNumber: number | null;
+  phase: RunnerPhase = "running";
+  instanceId: string | null = null;
+  address: string | null = null;
+  runId: string | null = null;
+  /** Runs that were taken away from it: its late calls about them are passed on, so that it learns so. */
+  readonly formerRunIds = new Set<string>();
+  /** The latest engine snapshot that it has named itself. */
+  snapshotId: string | null = null;
+  /** Its completion is on the way: it has done with the run and is not to be disturbed. */
+  completing = false;
+  openRequests = 0;
+  /** Monotonic. */
+  readonly createdMs: number;
+  heardMs: number;
+  socketLostMs: number | null = null;
+  /** It had a socket before: whatever was pushed in between was lost. */
+  hadSocket = false;
+  /** Until when its first look at a run's history is held back, while we continue the run for it. */
+  continued: Promise<void> | null = null;
+
+  constructor(facts: RunnerFacts, nowMs: number) {
+    this.name = facts.name;
+    this.room = facts.room;
+    this.lineage = facts.lineage;
+    this.restoredAt = facts.restoredAt;
+    this.adopted = facts.adopted;
+    this.attemptNumber = facts.attemptNumber;
+    this.createdMs = nowMs;
+    this.heardMs = nowMs;
+  }
+}

@@ -1,0 +1,195 @@
+// Who may sleep, and when: the intents of this node.
+//
+// N1  A run has at most one intent. A newer wait replaces it, an older or equal request changes nothing.
+// N2  A cancel names its reason and, unless it comes from the platform, the runner it comes from; another runner's is ignored (L2).
+// N3  A cancel reaches every state (L1). Once the platform was told of a written image, only its word decides: until then
+//     a cancel thaws, afterwards it makes us ask sooner (L4, L5).
+// N4  A runner that has fallen silent is not frozen. Its intent waits out the grace period, then rests until it is heard again (L3).
+// N5  What failed without the run having moved is tried again, later and later: the runner never repeats its request.
+//
+// All of it lives in memory. The net under each timer here is the traffic of the waiting runner itself: a supervisor that
+// starts again arms it anew (see rearm.ts), and until then the task waits in memory, which costs room but nothing else.
+import { backoffMs, TimerWheel, type Clock, type Timer } from "@torpor/kernel";
+import type { Log } from "@torpor/observe";
+import type { Runners } from "../runners/runners.ts";
+import { Intent, type IntentKey } from "./intent.ts";
+import type { CancelReason, FailReason } from "./lifeCycle.ts";
+import type { TellSnapshot } from "./tell.ts";
+
+const TICK_MS = 100;
+/** One lap is a minute, the longest delay there is. */
+const SLOT_COUNT = 600;
+
+/**
+ * No sandbox is frozen sooner than this after its request was answered. The answer must have left and its socket must be
+ * drained: a runner frozen before it has read the answer repeats the request after its restore, and on a connection that
+ * dies without a word it waits 306 s for it. Half a second was enough in every one of some 1 400 measured cycles.
+ */
+export const MIN_BEFORE_FREEZE_MS = 500;
+
+const RETRY_BASE_MS = 5_000;
+const RETRY_MAX_MS = 600_000;
+const SILENT_RECHECK_MS = 1_000;
+
+const NEVER_AGAIN: ReadonlySet<FailReason> = new Set(["sandbox_gone", "not_supported"]);
+
+export interface IntentsDeps {
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly log: Log;
+  readonly runners: Runners;
+  readonly tell: TellSnapshot;
+  readonly delayMs: number;
+  readonly socketGraceMs: number;
+  /** Takes a due intent through the rest of its life. */
+  readonly carryOut: (intent: Intent) => Promise<void>;
+  /** A cancelled intent had got as far as the gateway: let the sandbox go on. */
+  readonly thaw: (intent: Intent) => Promise<void>;
+}
+
+/** The intents of this node. */
+export class Intents {
+  readonly #deps: IntentsDeps;
+  readonly #wheel: TimerWheel<Intent>;
+  readonly #byRun = new Map<string, Intent>();
+  /** Intents of runners that fell silent (N4). */
+  readonly #resting = new Map<string, IntentKey>();
+  readonly #working = new Set<Promise<void>>();
+  #timer: Timer | null = null;
+  #draining = false;
+
+  constructor(deps: IntentsDeps) {
+    this.#deps = deps;
+    this.#wheel = new TimerWheel({ tickMs: TICK_MS, slotCount: SLOT_COUNT }, deps.clock.monotonicMs());
+  }
+
+  /** The run's intent, if it has one that has not ended. */
+  of(runId: string): Intent | undefined {
+    return this.#byRun.get(runId);
+  }
+
+  get size(): number {
+    return this.#byRun.size;
+  }
+
+  /** Notes that a runner may be put to sleep while its run waits at this snapshot. `why` stands in the timeline. */
+  schedule(key: IntentKey, options: { readonly why: string; readonly delayMs?: number; readonly failures?: number }): void {
+    if (this.#draining) return;
+    const current = this.#byRun.get(key.runId);
+    if (current !== undefined && current.snapshotId >= key.snapshotId) return;
+    if (current !== undefined) {
+      this.#end(current, "superseded", "snapshot.replaced");
+      if (!current.ended) return; // told to the platform already: its word comes first, and it will refuse what is stale
+    }
+    this.#resting.delete(key.runId);
+    const dueAtMs = this.#deps.clock.monotonicMs() + Math.max(options.delayMs ?? this.#deps.delayMs, MIN_BEFORE_FREEZE_MS);
+    const intent = new Intent(key, { dueAtMs, failures: options.failures ?? 0 });
+    this.#byRun.set(key.runId, intent);
+    this.#wheel.schedule(key.runId, dueAtMs, intent);
+    this.#deps.tell("snapshot.scheduled", key, { reason: options.why, properties: { delayMs: Math.round(dueAtMs - this.#deps.clock.monotonicMs()) } });
+    this.#arm();
+  }
+
+  /** Takes in an intent that is past its timer: a frozen sandbox found at a start. */
+  adopt(intent: Intent): void {
+    this.#byRun.set(intent.runId, intent);
+  }
+
+  /** Cancels the run's intent, in whatever state it is (N3). With `by`, only if it is that runner's own (N2). */
+  cancel(runId: string, reason: CancelReason, by?: string): void {
+    const resting = this.#resting.get(runId);
+    if (resting !== undefined && (by === undefined || resting.runnerId === by)) this.#resting.delete(runId);
+    const intent = this.#byRun.get(runId);
+    if (intent === undefined || (by !== undefined && intent.runnerId !== by)) return;
+    this.#end(intent, reason, "snapshot.canceled");
+  }
+
+  /** An engine snapshot of the run was seen, from whatever source. A newer one than the intent's ends it (L1). */
+  observe(runId: string, snapshotId: string, status?: string): void {
+    const resting = this.#resting.get(runId);
+    if (resting !== undefined && snapshotId > resting.snapshotId) this.#resting.delete(runId);
+    const intent = this.#byRun.get(runId);
+    if (intent === undefined || snapshotId <= intent.snapshotId) return;
+    this.#end(intent, status === "EXECUTING" ? "resumed" : "superseded", "snapshot.canceled");
+  }
+
+  /** The runner is no more. */
+  runnerEnded(runnerId: string): void {
+    for (const intent of [...this.#byRun.values()]) if (intent.runnerId === runnerId) this.#end(intent, "runner_ended", "snapshot.canceled");
+    for (const [runId, key] of this.#resting) if (key.runnerId === runnerId) this.#resting.delete(runId);
+  }
+
+  /** The runner was heard while its run waits: an intent that rested goes on (N4). */
+  heard(runId: string, runnerId: string): void {
+    const resting = this.#resting.get(runId);
+    if (resting !== undefined && resting.runnerId === runnerId) this.schedule(resting, { why: "heard_again" });
+  }
+
+  /** The last step of one that was carried out. Failed ones come back while the runner still holds the run (N5). */
+  ended(intent: Intent, failure?: FailReason): void {
+    if (this.#byRun.get(intent.runId) === intent) this.#byRun.delete(intent.runId);
+    if (failure === undefined || NEVER_AGAIN.has(failure) || this.#draining) return;
+    if (this.#deps.runners.holderOf(intent.runId)?.name !== intent.runnerId) return;
+    const failures = intent.failures + 1;
+    const delayMs = backoffMs(failures, { baseMs: RETRY_BASE_MS, factor: 2, maxMs: RETRY_MAX_MS, random: this.#deps.random });
+    this.schedule(intent, { why: "retry", delayMs, failures });
+  }
+
+  /**
+   * Takes no more, cancels what can be cancelled, and resolves when the rest (held sandboxes whose fate the platform
+   * decides) has ended. Whoever cannot wait that long leaves it to the next start.
+   */
+  async drain(): Promise<void> {
+    this.#draining = true;
+    this.#timer?.cancel();
+    this.#timer = null;
+    for (const intent of [...this.#byRun.values()]) this.#end(intent, "shutdown", "snapshot.canceled");
+    await Promise.all([...this.#byRun.values()].map((intent) => intent.settled));
+    await Promise.all(this.#working);
+  }
+
+  #end(intent: Intent, reason: CancelReason, event: "snapshot.canceled" | "snapshot.replaced"): void {
+    const { phase } = intent;
+    if (intent.ended || phase.state === "accepted") return;
+    if (phase.state === "held" && phase.reported) return intent.poke();
+    const reachedGateway = phase.state === "freezing" || phase.state === "held";
+    this.#wheel.cancel(intent.runId);
+    this.#byRun.delete(intent.runId);
+    intent.move("cancel", { state: reachedGateway ? "thawed" : "canceled", reason });
+    this.#deps.tell(event, intent, { reason, properties: { phase: phase.state } });
+    if (reachedGateway) this.#track(this.#deps.thaw(intent));
+  }
+
+  #arm(): void {
+    if (this.#timer !== null || this.#wheel.size === 0 || this.#draining) return;
+    this.#timer = this.#deps.clock.after(TICK_MS, () => {
+      this.#timer = null;
+      for (const intent of this.#wheel.advance(this.#deps.clock.monotonicMs())) this.#due(intent);
+      this.#arm();
+    });
+  }
+
+  #due(intent: Intent): void {
+    intent.move("come_due", { state: "due" });
+    const runner = this.#deps.runners.get(intent.runnerId);
+    const lostMs = runner?.socketLostMs ?? null;
+    if (lostMs === null || (runner !== undefined && runner.heardMs > lostMs)) return this.#track(this.#deps.carryOut(intent));
+    const nowMs = this.#deps.clock.monotonicMs();
+    if (nowMs - lostMs >= this.#deps.socketGraceMs) {
+      this.#end(intent, "runner_ended", "snapshot.canceled");
+      this.#resting.set(intent.runId, intent);
+      return;
+    }
+    const dueAtMs = nowMs + SILENT_RECHECK_MS;
+    intent.move("postpone", { state: "scheduled", dueAtMs });
+    this.#wheel.schedule(intent.runId, dueAtMs, intent);
+  }
+
+  /** Work on the way: awaited by a drain, and what it throws unforeseen is told. */
+  #track(work: Promise<void>): void {
+    const tracked: Promise<void> = work
+      .catch((error: unknown) => this.#deps.log.error({ err: error }, "an intent went wrong unforeseen"))
+      .finally(() => this.#working.delete(tracked));
+    this.#working.add(tracked);
+  }
+}

@@ -1,0 +1,54 @@
+// Deletes memory images that no run can be restored from any more (L7): those of runs that were cancelled while asleep, of
+// suspensions that the platform did not take, and what a crash left behind.
+import type { Clock } from "@torpor/kernel";
+import type { Log, Metrics } from "@torpor/observe";
+import type { Gateway } from "../gateway/gateway.ts";
+import { isMissingRoute, type Platform } from "../platform/platform.ts";
+
+/** A younger image may be one whose suspension is being reported right now. */
+const MIN_AGE_MS = 60_000;
+const BATCH = 1_000;
+
+export interface SweeperDeps {
+  readonly gateway: Gateway;
+  readonly platform: Platform;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: Metrics;
+}
+
+export class Sweeper {
+  readonly #deps: SweeperDeps;
+  #supported = true;
+
+  constructor(deps: SweeperDeps) {
+    this.#deps = deps;
+  }
+
+  /** Deletes what is dead. An image is kept when the platform cannot be asked. */
+  async sweep(): Promise<void> {
+    if (!this.#supported) return;
+    const { gateway, platform, clock, log, metrics } = this.#deps;
+    const images = await gateway.images();
+    if (images.kind !== "ok") return;
+    const atRest = images.body.snapshots.filter(({ state }) => state === "stored" || state === "consumed");
+    metrics.gauge("torpor_memory_images", atRest.length);
+    metrics.gauge("torpor_memory_images_size_bytes", atRest.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0));
+    const old = atRest.filter(({ createdAt }) => clock.nowMs() - createdAt.getTime() >= MIN_AGE_MS).map(({ id }) => id as string);
+    for (let start = 0; start < old.length; start += BATCH) {
+      const batch = old.slice(start, start + BATCH);
+      const answer = await platform.liveCheckpoints(batch);
+      if (isMissingRoute(answer)) {
+        this.#supported = false;
+        return log.info({}, "the platform does not tell which checkpoints are live: images are deleted when their run continues or ends here, no sooner");
+      }
+      if (answer.kind !== "ok") return;
+      const live = new Set(answer.body.live);
+      for (const imageId of batch.filter((id) => !live.has(id))) {
+        log.info({ imageId }, "a memory image that no run needs is deleted");
+        metrics.count("torpor_memory_images_swept_total");
+        await gateway.removeImage(imageId);
+      }
+    }
+  }
+}

@@ -1,0 +1,151 @@
+import { RouteClient, startServer, type RunningServer } from "@torpor/http";
+import { Scope, sleep, type Closable, type Clock, type Random } from "@torpor/kernel";
+import type { Log, Metrics } from "@torpor/observe";
+import type { SupervisorConfig } from "./config.ts";
+import { createCore, type Core } from "./core.ts";
+import { gatewayClient } from "./gateway/gateway.ts";
+import { platformClient, workerHeaders } from "./platform/platform.ts";
+import { PlatformSocket } from "./platform/platformSocket.ts";
+import { CALLBACK_PATH, type WorkloadCallers } from "./workload/routes.ts";
+
+export interface SupervisorDeps {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly metrics: Metrics;
+}
+
+export interface RunningSupervisor extends Closable {
+  /** Where the workload API listens. */
+  readonly workloadUrl: string;
+  readonly metricsUrl: string | null;
+  /** Resolves when runs are being taken; rejects when the platform does not know this node. */
+  readonly ready: Promise<void>;
+  /** Drains: no new run, pending sleeps cancelled, frozen sandboxes decided; running sandboxes stay for the next start. Bounded by TORPOR_DRAIN_MS. */
+  close(): Promise<void>;
+}
+
+const MAX_CONNECTIONS = 10_000;
+/** What a start waits for: the gateway's list of sandboxes. Beyond this it takes runs all the same and goes on looking. */
+const FIRST_LOOK_MS = 30_000;
+const FIRST_LOOK_RETRY_MS = 500;
+const LAST_WORDS_MS = 1_000;
+
+/** Starts a supervisor. Resolves when it listens; it takes runs as soon as platform and gateway answer. */
+export async function startSupervisor(config: SupervisorConfig, deps: SupervisorDeps): Promise<RunningSupervisor> {
+  const scope = new Scope();
+  const stop = new AbortController();
+  const listening: { server: RunningServer | null } = { server: null };
+  const port = (): number => listening.server?.port ?? config.workload.listen.port;
+  const subscriptions = new PlatformSocket({
+    ...deps,
+    url: config.platform.url,
+    headers: () => workerHeaders(config),
+    random: () => deps.random.unit(),
+    onNotify: (runId) => void core.onNotify(runId),
+  });
+  const core: Core = createCore(config, {
+    ...deps,
+    platform: scope.use(platformClient(config)),
+    gateway: scope.use(gatewayClient(config)),
+    broker: config.warmStart.kind === "off" ? null : scope.use(new RouteClient({ baseUrl: config.warmStart.dispatchUrl, timeoutMs: 5_000 })),
+    subscriptions,
+    address: () => ({ protocol: config.workload.protocol, domain: config.workload.domain, port: config.workload.externalPort === 0 ? port() : config.workload.externalPort }),
+    callbackUrl: () => callbackUrl(config, port()),
+    stop: stop.signal,
+  });
+  try {
+    scope.use(subscriptions);
+    listening.server = scope.use(await serveWorkload(config, core, deps.log));
+    scope.use(core.sockets);
+    const metricsServer = config.metrics.kind === "off" ? null : scope.use(await serveMetrics(config.metrics, deps));
+    subscriptions.start();
+    const ready = begin(config, core, { deps, stop: stop.signal });
+    ready.catch((error: unknown) => deps.log.error({ err: error }, "the supervisor cannot take runs"));
+    return { workloadUrl: listening.server.url, metricsUrl: metricsServer?.url ?? null, ready, close: () => shutDown(config, core, { deps, scope, stop }) };
+  } catch (error) {
+    stop.abort();
+    await scope.close();
+    throw error;
+  }
+}
+
+function serveWorkload(config: SupervisorConfig, core: Core, log: Log): Promise<RunningServer> {
+  return startServer<WorkloadCallers>({
+    routes: core.routes,
+    authenticators: core.authenticators,
+    listen: config.workload.listen,
+    log,
+    closeConnections: true, // a pooled socket in a frozen sandbox costs seconds after its thaw
+    maxConnections: MAX_CONNECTIONS,
+    extend: (app) => {
+      app.addHook("onRequest", async (request, reply) => {
+        const done = core.trackRequest(request.headers, request.ip);
+        reply.raw.once("close", done);
+      });
+      app.get("/health", async () => "OK");
+      app.addHook("onReady", async () => core.sockets.attach(app.server));
+    },
+  });
+}
+
+function serveMetrics(listen: { readonly host: string; readonly port: number }, deps: SupervisorDeps): Promise<RunningServer> {
+  return startServer({
+    routes: [],
+    authenticators: {},
+    listen,
+    log: deps.log,
+    extend: (app) => void app.get("/metrics", async (_request, reply) => reply.type("text/plain; version=0.0.4").send(await deps.metrics.render())),
+  });
+}
+
+/** Everything that goes on by itself. Resolves when runs are being taken. */
+async function begin(config: SupervisorConfig, core: Core, { deps, stop }: { readonly deps: SupervisorDeps; readonly stop: AbortSignal }): Promise<void> {
+  const { clock, log } = deps;
+  await core.presence.connect();
+  while (!stop.aborted && !(await core.room.refresh())) await sleep(clock, FIRST_LOOK_RETRY_MS, stop);
+  const untilMs = clock.monotonicMs() + FIRST_LOOK_MS;
+  while (!stop.aborted && !(await core.caretaker.look({ atStart: true })) && clock.monotonicMs() < untilMs) await sleep(clock, FIRST_LOOK_RETRY_MS, stop);
+  if (stop.aborted || core.state.draining) return;
+  core.events.start();
+  core.consumers.start();
+  void core.presence.beat();
+  void lookAfter(config, core, { clock, log, stop });
+  log.info({ snapshots: config.snapshots.kind, canSnapshot: core.room.canSnapshot }, "taking runs");
+}
+
+async function lookAfter(config: SupervisorConfig, core: Core, { clock, log, stop }: { readonly clock: Clock; readonly log: Log; readonly stop: AbortSignal }): Promise<void> {
+  while ((await sleep(clock, config.sweepIntervalMs, stop)) === "slept") {
+    try {
+      await core.room.refresh();
+      await core.caretaker.look();
+      await core.sweeper.sweep();
+    } catch (error) {
+      log.error({ err: error }, "looking after the sandboxes failed, unforeseen");
+    }
+  }
+}
+
+/** Drain, in an order that loses nothing: no new runs, then sleeps, then what is told, then the ports. */
+async function shutDown(config: SupervisorConfig, core: Core, { deps, scope, stop }: { readonly deps: SupervisorDeps; readonly scope: Scope; readonly stop: AbortController }): Promise<void> {
+  core.state.draining = true;
+  core.handOffs?.close();
+  const drained = Promise.all([core.consumers.drain(), core.intents.drain()]);
+  const limit = new AbortController();
+  const late = sleep(deps.clock, config.drainMs, limit.signal).then(() => "late" as const);
+  const end = await Promise.race([drained.then(() => "drained" as const), late]);
+  limit.abort();
+  if (end === "late") deps.log.warn({ drainMs: config.drainMs }, "not everything was done in time; the next start finds it");
+  stop.abort();
+  await Promise.all([core.events.close(), Promise.race([core.timeline.close(), sleep(deps.clock, LAST_WORDS_MS)])]);
+  await scope.close();
+}
+
+/** A gateway on this machine calls back over loopback; one elsewhere as runners would. */
+function callbackUrl(config: SupervisorConfig, port: number): string {
+  if (config.snapshots.kind === "on" && config.snapshots.callbackUrl !== undefined) return config.snapshots.callbackUrl;
+  const host = new URL(config.gateway.url).hostname;
+  const isLocal = host === "localhost" || host === "[::1]" || host.startsWith("127.");
+  const { protocol, domain, externalPort } = config.workload;
+  return isLocal ? `http://127.0.0.1:${port}${CALLBACK_PATH}` : `${protocol}://${domain}:${externalPort === 0 ? port : externalPort}${CALLBACK_PATH}`;
+}

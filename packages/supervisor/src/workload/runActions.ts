@@ -1,0 +1,194 @@
+// What runners do to their runs.
+//
+// A1  An intent is cancelled before the call that ends its wait is passed on (L1).
+// A2  A runner gets a run by acting on it, not only by `run:start`; it cannot get one that another live runner holds (R4),
+//     and what the platform accepts from it makes it the holder.
+// A3  An outage of the platform is sat out here for the calls that a run's fate hangs on: a runner gives up after some 10 s.
+// A4  A repeat of a call whose first answer was lost is refused by the engine. The runner is told what became of the first.
+import { TorporError, type RunExecutionData } from "@torpor/contracts";
+import { sleep, type Clock } from "@torpor/kernel";
+import { Answer, type CallOutcome } from "@torpor/http";
+import { persistently, type Persisted } from "../platform/persistent.ts";
+import type { Platform } from "../platform/platform.ts";
+import type { Runner } from "../runners/runner.ts";
+import type { Runners } from "../runners/runners.ts";
+import type { Intents } from "../snapshot/intents.ts";
+import type { Rearm } from "../snapshot/rearm.ts";
+import type { WorkloadCaller } from "./identity.ts";
+import { latestOnly, passOn, peek } from "./relay.ts";
+
+/** Shorter than the 300 s after which Node gives up on an answer. */
+const COMPLETE_BUDGET_MS = 60_000;
+const START_BUDGET_MS = 20_000;
+const CONTINUE_BUDGET_MS = 5_000;
+/** How long a restored runner's first look waits for our own `continue`; it gives up on us after 10 s. */
+const CONTINUED_WITHIN_MS = 2_000;
+
+export interface RunActionsDeps {
+  readonly platform: Platform;
+  readonly runners: Runners;
+  readonly intents: Intents;
+  readonly rearm: Rearm;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly stop: AbortSignal;
+  readonly notify: (runner: Runner, runId: string) => void;
+  /** The run has started somewhere. */
+  readonly onStarted: (runId: string) => void;
+  /** A start was accepted, and its answer is lost: nobody will execute this attempt. */
+  readonly onStartLost: (runner: Runner, runId: string) => void;
+  /** The run needs its memory images no more. */
+  readonly onImagesIdle: (runId: string) => void;
+}
+
+interface At {
+  readonly runId: string;
+  readonly snapshotId: string;
+}
+
+/** The actions on one run, as the workload routes call them. */
+export class RunActions {
+  readonly #deps: RunActionsDeps;
+
+  constructor(deps: RunActionsDeps) {
+    this.#deps = deps;
+  }
+
+  async start(at: At, body: unknown, caller: WorkloadCaller): Promise<Answer<never>> {
+    const { intents, runners, platform } = this.#deps;
+    this.#mayAct(caller.runner, at.runId);
+    intents.cancel(at.runId, "started", caller.runner?.name);
+    const { outcome, mayHaveHappened } = await this.#persist(START_BUDGET_MS, () => platform.start(at, body, by(caller)));
+    const { runner } = caller;
+    if (outcome.kind === "ok") {
+      this.#deps.onStarted(at.runId);
+      const started = peek.started(outcome.body);
+      if (runner !== null) {
+        runners.take(runner, at.runId);
+        runner.attemptNumber = started?.run.attemptNumber ?? runner.attemptNumber;
+        this.#note(runner, at.runId, started?.snapshot.friendlyId ?? at.snapshotId);
+      }
+      if (started !== undefined) intents.observe(at.runId, started.snapshot.friendlyId, started.snapshot.executionStatus);
+    } else if (mayHaveHappened && runner !== null) {
+      runners.bind(runner, at.runId);
+      this.#deps.onStartLost(runner, at.runId);
+    }
+    return passOn(outcome);
+  }
+
+  async complete(at: At, body: unknown, caller: WorkloadCaller): Promise<Answer<never>> {
+    const { intents, runners, platform } = this.#deps;
+    const { runner } = caller;
+    this.#mayAct(runner, at.runId);
+    intents.cancel(at.runId, "completed", runner?.name);
+    const isHolder = runner !== null && runner.runId === at.runId;
+    if (isHolder) runner.completing = true;
+    const persisted = await this.#persist(COMPLETE_BUDGET_MS, () => platform.complete(at, body, by(caller)));
+    const outcome = await this.#recovered(at, body, persisted);
+    if (isHolder) runner.completing = false;
+    const result = outcome.kind === "ok" ? peek.completed(outcome.body) : undefined;
+    if (result?.attemptStatus === "RETRY_IMMEDIATELY") {
+      if (isHolder) this.#note(runner, at.runId, result.snapshot.friendlyId);
+    } else if (result !== undefined) {
+      if (isHolder && runner.runId === at.runId) runners.unbind(runner);
+      this.#deps.onImagesIdle(at.runId);
+    }
+    return passOn(outcome);
+  }
+
+  async heartbeat(at: At, body: unknown, caller: WorkloadCaller): Promise<Answer<never>> {
+    this.#heard(caller.runner, at);
+    return passOn(await this.#deps.platform.runHeartbeat(at, body, by(caller)));
+  }
+
+  async continueRun(at: At, caller: WorkloadCaller): Promise<Answer<never>> {
+    const { intents, platform } = this.#deps;
+    const { runner } = caller;
+    this.#mayAct(runner, at.runId);
+    intents.cancel(at.runId, "continued", runner?.name);
+    const { outcome } = await this.#persist(CONTINUE_BUDGET_MS, () => platform.continueRun(at, by(caller)));
+    const told = outcome.kind === "refused" && runner?.restoredAt === at.snapshotId ? await this.#alreadyContinued(at, outcome) : outcome;
+    if (told.kind === "ok") {
+      if (runner !== null) {
+        this.#note(runner, at.runId, at.snapshotId);
+        // The runner does not take the state from this answer, it waits to see it in the history.
+        this.#deps.notify(runner, at.runId);
+      }
+      this.#deps.onImagesIdle(at.runId);
+    }
+    return passOn(told);
+  }
+
+  async since(at: At, caller: WorkloadCaller): Promise<Answer<never>> {
+    const { runner } = caller;
+    this.#heard(runner, at);
+    if (runner?.continued != null) await Promise.race([runner.continued, sleep(this.#deps.clock, CONTINUED_WITHIN_MS)]);
+    const outcome = await this.#deps.platform.since(at, by(caller));
+    if (outcome.kind !== "ok") return passOn(outcome);
+    const history = peek.history(outcome.body) ?? [];
+    for (const { friendlyId, executionStatus } of history) this.#deps.intents.observe(at.runId, friendlyId, executionStatus);
+    if (history.length === 0 && runner !== null) this.#deps.rearm.stillAt(runner, at.runId, at.snapshotId);
+    // A restored runner would take SUSPENDED and QUEUED in its own history for the loss of its run.
+    const isRestored = runner?.restoredAt != null && at.snapshotId < runner.restoredAt;
+    return isRestored && history.length > 1 ? passOn({ ...outcome, body: latestOnly(outcome.body) }) : passOn(outcome);
+  }
+
+  /** Who acts on a run has it, unless somebody else does (A2). Throws `forbidden` then, but not to one that had it before: the platform will tell it. */
+  #mayAct(runner: Runner | null, runId: string): void {
+    if (runner === null) return;
+    runner.heardMs = this.#deps.clock.monotonicMs();
+    const holder = this.#deps.runners.holderOf(runId);
+    if (holder === undefined || holder === runner || runner.formerRunIds.has(runId)) return;
+    throw new TorporError("forbidden", `Cannot act on ${runId} as ${runner.name}: another runner has it`);
+  }
+
+  #heard(runner: Runner | null, at: At): void {
+    this.#mayAct(runner, at.runId);
+    this.#deps.intents.observe(at.runId, at.snapshotId);
+    if (runner === null) return;
+    this.#note(runner, at.runId, at.snapshotId);
+    if (runner.runId === at.runId) this.#deps.intents.heard(at.runId, runner.name);
+  }
+
+  #note(runner: Runner, runId: string, snapshotId: string): void {
+    this.#deps.runners.bind(runner, runId);
+    if (runner.runId === runId && snapshotId > (runner.snapshotId ?? "")) runner.snapshotId = snapshotId;
+  }
+
+  #persist<T>(budgetMs: number, call: () => Promise<CallOutcome<T>>): Promise<Persisted<T>> {
+    const { clock, random, stop } = this.#deps;
+    return persistently({ clock, random, signal: stop, budgetMs }, call);
+  }
+
+  /** A4 for `complete`. */
+  async #recovered(at: At, body: unknown, { outcome, mayHaveHappened }: Persisted<unknown>): Promise<CallOutcome<unknown>> {
+    if (outcome.kind !== "refused" || !mayHaveHappened) return outcome;
+    const latest = await this.#deps.platform.latest(at.runId);
+    const result = latest.kind === "ok" ? completedAlready(at, body, latest.body) : null;
+    return result === null ? outcome : { kind: "ok", status: 200, body: { result } };
+  }
+
+  /** A4 for `continue`: we may have said it for the runner, after its restore. */
+  async #alreadyContinued(at: At, refusal: CallOutcome<unknown>): Promise<CallOutcome<unknown>> {
+    const latest = await this.#deps.platform.latest(at.runId);
+    if (latest.kind !== "ok") return refusal;
+    const { snapshot, run } = latest.body;
+    const isOurs = snapshot.friendlyId > at.snapshotId && snapshot.executionStatus === "EXECUTING";
+    return isOurs ? { kind: "ok", status: 200, body: { snapshot, run } } : refusal;
+  }
+}
+
+/** What a completion led to, read from the run's latest snapshot; null when it tells of something else. */
+export function completedAlready(at: At, body: unknown, latest: RunExecutionData): { attemptStatus: string; snapshot: unknown; run: unknown } | null {
+  const { snapshot, run } = latest;
+  if (snapshot.friendlyId <= at.snapshotId) return null;
+  const wantsRetry = (body as { completion?: { retry?: unknown } }).completion?.retry !== undefined;
+  if (snapshot.executionStatus === "FINISHED") return { attemptStatus: "RUN_FINISHED", snapshot, run };
+  if (snapshot.executionStatus === "QUEUED" && latest.checkpoint === undefined) return { attemptStatus: "RETRY_QUEUED", snapshot, run };
+  if (snapshot.executionStatus === "EXECUTING" && wantsRetry && latest.completedWaitpoints.length === 0) return { attemptStatus: "RETRY_IMMEDIATELY", snapshot, run };
+  return null;
+}
+
+function by(caller: WorkloadCaller): { runnerId: string | undefined; environmentId: string | undefined } {
+  return { runnerId: caller.runner?.name, environmentId: caller.environmentId };
+}
