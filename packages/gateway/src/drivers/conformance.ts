@@ -146,7 +146,7 @@ export function driverConformance(name: string, makeHost: () => Promise<Conforma
 
     it("says that it cannot restore when it has no snapshots", async () => {
       if (driver.can.snapshot) return expect(driver.name).not.toBe("process");
-      expect(await driver.restore(host.spec("ticks"), host.scratchDir)).toMatchObject({ kind: "refused" });
+      expect(await driver.prepare(host.spec("ticks"))).toMatchObject({ kind: "refused" });
     });
 
     describe("snapshots", () => {
@@ -159,7 +159,9 @@ export function driverConformance(name: string, makeHost: () => Promise<Conforma
         expect(await driver.save(spec.id, dir, never)).toEqual({ kind: "saved" });
         await driver.destroy(spec.id);
         const again = host.spec("ticks");
-        expect(await driver.restore(again, dir)).toMatchObject({ kind: "started" });
+        expect(await driver.prepare(again)).toEqual({ kind: "prepared" });
+        expect(await driver.list()).toMatchObject([{ id: again.id, state: "never_ran" }]);
+        expect(await driver.restore(again.id, dir)).toMatchObject({ kind: "started" });
         await rm(dir, { recursive: true }); // may be removed as soon as it runs
         expect(await host.progress(driver, again.id, before)).toBeGreaterThan(before);
       });
@@ -237,10 +239,19 @@ export function driverConformance(name: string, makeHost: () => Promise<Conforma
       it("refuses to restore files that are not there, and leaves nothing", async () => {
         if (!driver.can.snapshot) return expect((await driver.freeze("sbxabsent")).kind).toBe("failed");
         const dir = await emptyDir();
-        const outcome = await driver.restore(host.spec("ticks"), dir).catch((error: Error) => ({ kind: "refused", message: error.message }));
-        expect(outcome.kind).toBe("refused");
+        const spec = host.spec("ticks");
+        await driver.prepare(spec);
+        expect(await driver.restore(spec.id, dir)).toMatchObject({ kind: "refused" });
         expect(await driver.list()).toEqual([]);
         expect(await readdir(dir)).toEqual([]);
+      });
+
+      it("destroys what was prepared and is not wanted", async () => {
+        if (!driver.can.snapshot) return expect((await driver.freeze("sbxabsent")).kind).toBe("failed");
+        const spec = host.spec("ticks");
+        await driver.prepare(spec);
+        await driver.destroy(spec.id);
+        expect(await driver.list()).toEqual([]);
       });
     });
   });

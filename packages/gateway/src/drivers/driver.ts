@@ -49,6 +49,9 @@ export type SaveOutcome =
   | { readonly kind: "canceled" }
   | { readonly kind: "failed"; readonly reason: SaveFailure; readonly message: string };
 
+/** `refused`: nothing of it is left. */
+export type PrepareOutcome = { readonly kind: "prepared" } | (StartOutcome & { readonly kind: "refused" });
+
 /** A sandbox found at start. `never_ran`: a start began and certainly came to nothing; `ended`: it may have run. */
 export interface FoundSandbox {
   readonly id: SandboxId;
@@ -71,7 +74,7 @@ export interface SandboxExit {
 
 export interface ComputeDriver extends Closable {
   readonly name: "gvisor" | "process" | "fake";
-  /** Abilities as data: `freeze`, `save`, `thaw` and `restore` are called only when `snapshot` is true. */
+  /** Abilities as data: `freeze`, `save`, `prepare` and `restore` are called only when `snapshot` is true. */
   readonly can: Readonly<{ snapshot: boolean }>;
   /** How a sandbox of this driver reaches services of this node, and where its metadata is; see `GuestReach`. */
   readonly reach: GuestReach;
@@ -82,8 +85,13 @@ export interface ComputeDriver extends Closable {
 
   /** Starts a sandbox. Not idempotent: an id is used once. Returns when its first process exists. */
   create(spec: SandboxSpec): Promise<StartOutcome>;
-  /** Starts a sandbox from files that `save` wrote. Not idempotent. The files may be removed when it returns. */
-  restore(spec: SandboxSpec, dir: string): Promise<StartOutcome>;
+  /**
+   * Makes everything ready that a restore needs besides the memory's files, which are being checked meanwhile. Nothing of the
+   * guest runs. Not idempotent. What was prepared and is not wanted is given to `destroy`.
+   */
+  prepare(spec: SandboxSpec): Promise<PrepareOutcome>;
+  /** Starts what `prepare` prepared from files that `save` wrote. Not idempotent. The files may be removed when it returns. */
+  restore(id: SandboxId, dir: string): Promise<StartOutcome>;
   /** Stops the sandbox's clock: no instruction runs until `thaw`. Idempotent: freezing what is frozen succeeds. */
   freeze(id: SandboxId): Promise<FreezeOutcome>;
   /**

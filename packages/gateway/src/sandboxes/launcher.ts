@@ -8,7 +8,7 @@ import { TorporError, type CreateInstanceBody, type MemoryImageId, type RestoreB
 import { Limiter, newIdBody } from "@torpor/kernel";
 import type { Core } from "../core.ts";
 import type { SandboxImage, SandboxSpec, StartOutcome } from "../drivers/driver.ts";
-import { imageMismatch } from "../snapshots/manifest.ts";
+import { imageMismatch, type Manifest } from "../snapshots/manifest.ts";
 import { concludeExit, endSandbox } from "./ending.ts";
 import { requestHash, type SandboxRecord } from "./record.ts";
 import type { Sandbox } from "./sandboxTable.ts";
@@ -46,8 +46,7 @@ export class Launcher {
     const image = await this.#core.images.find(body.image);
     const record = this.#newRecord(body, hash, { restoredFrom: null, image: body.image, imageDigest: image.digest, metadata: body.metadata, guestMetadata: {} });
     return await this.#launch(record, async () => {
-      const spec = specOf(record, image, body.env);
-      return await this.#core.driver.create(spec);
+      return await this.#core.driver.create(specOf(record, image, body.env));
     });
   }
 
@@ -61,16 +60,23 @@ export class Launcher {
     const image = await images.find(manifest.image).catch((error: unknown) => refuseImage(imageId, `its task image cannot be used: ${(error as Error).message}`));
     const mismatch = imageMismatch(manifest, { fingerprint: driver.fingerprint, imageDigest: image.digest, memoryBytes: Math.round(body.memory_gb * GIB) });
     if (mismatch !== undefined) refuseImage(imageId, mismatch);
-    const damage = await memory.damage(imageId, manifest);
-    if (damage !== undefined) refuseImage(imageId, damage);
     const record = this.#newRecord(body, hash, { restoredFrom: imageId, image: manifest.image, imageDigest: image.digest, metadata: {}, guestMetadata: body.metadata });
-    return await this.#launch(record, async () => {
-      const dir = await memory.consume(imageId);
-      const outcome = await driver.restore(specOf(record, image, {}), dir);
-      if (outcome.kind === "refused") await memory.giveBack(imageId);
-      else await memory.remove(imageId); // before what may have run is destroyed: a kill in between must not give it back
-      return outcome;
-    });
+    return await this.#launch(record, () => this.#restore(imageId, manifest, specOf(record, image, {})));
+  }
+
+  /** S3. Checking 150 MB takes as long as making an empty sandbox: they happen side by side. */
+  async #restore(imageId: MemoryImageId, manifest: Manifest, spec: SandboxSpec): Promise<StartOutcome> {
+    const { memory, driver } = this.#core;
+    const preparing = driver.prepare(spec);
+    const damage = await memory.damage(imageId, manifest).finally(() => preparing);
+    if (damage !== undefined) refuseImage(imageId, damage);
+    const prepared = await preparing;
+    if (prepared.kind === "refused") return prepared;
+    const dir = await memory.consume(imageId);
+    const outcome = await driver.restore(spec.id, dir);
+    if (outcome.kind === "refused") await memory.giveBack(imageId);
+    else await memory.remove(imageId); // before what may have run is destroyed: a kill in between must not give it back
+    return outcome;
   }
 
   /** Ends a sandbox. Idempotent: absent is fine. The caller has ended what was under way with it. */
@@ -135,13 +141,14 @@ export class Launcher {
     });
   }
 
-  /** A start that throws is forgotten like one that was refused, but nobody can say how far it came. */
+  /** A start that throws did not run: what was made ready for it is destroyed, and it is forgotten. */
   async #inTurn(sandbox: Sandbox, start: () => Promise<StartOutcome>): Promise<StartOutcome> {
     try {
       const limited = await this.#limiter.run(NEVER, start);
       if (limited.kind === "done") return limited.value;
       return { kind: "refused", reason: "no_capacity", message: "too many starts are waiting on this node" };
     } catch (error) {
+      await endSandbox(this.#core, sandbox);
       await this.#core.table.forget(sandbox);
       throw error;
     }

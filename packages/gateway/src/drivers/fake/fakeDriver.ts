@@ -3,7 +3,7 @@
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { sleep, type Clock } from "@torpor/kernel";
-import type { ComputeDriver, FoundSandbox, FreezeOutcome, GuestReach, SandboxExit, SandboxId, SandboxSpec, SandboxUsage, SaveOutcome, StartOutcome, ThawOutcome } from "../driver.ts";
+import type { ComputeDriver, FoundSandbox, FreezeOutcome, GuestReach, PrepareOutcome, SandboxExit, SandboxId, SandboxSpec, SandboxUsage, SaveOutcome, StartOutcome, ThawOutcome } from "../driver.ts";
 
 /**
  * What can be ordered for the next call of a kind.
@@ -14,12 +14,12 @@ import type { ComputeDriver, FoundSandbox, FreezeOutcome, GuestReach, SandboxExi
  * - `dies`: the sandbox ends in the middle of it
  */
 export type Fault = "refuse" | "lose_reply" | "hang" | "disk_full" | "checkpoint_failed" | "dies";
-type Call = "create" | "restore" | "freeze" | "save" | "thaw" | "destroy";
+type Call = "create" | "prepare" | "restore" | "freeze" | "save" | "thaw" | "destroy";
 
 interface FakeSandbox {
   readonly spec: SandboxSpec;
   readonly address: string;
-  state: "running" | "frozen" | "ended";
+  state: "prepared" | "running" | "frozen" | "ended";
   /** Grows while the sandbox runs: what a restored one goes on with. */
   memory: string;
 }
@@ -59,6 +59,7 @@ export interface FakeDriverOptions {
 }
 
 const NEVER = new AbortController().signal;
+const ORDERED_REFUSAL = { kind: "refused", reason: "failed", message: "ordered to fail" } as const;
 
 export class FakeDriver implements ComputeDriver {
   readonly name = "fake";
@@ -76,11 +77,27 @@ export class FakeDriver implements ComputeDriver {
   }
 
   async create(spec: SandboxSpec): Promise<StartOutcome> {
-    return await this.#start("create", spec, async () => `${spec.image.digest}:`);
+    const fault = await this.#fault("create", spec.id);
+    if (fault === "refuse") return ORDERED_REFUSAL;
+    this.#add(spec);
+    return this.#run(spec.id, `${spec.image.digest}:`, fault);
   }
 
-  async restore(spec: SandboxSpec, dir: string): Promise<StartOutcome> {
-    return await this.#start("restore", spec, async () => await readFile(join(dir, "memory.img"), "utf8"));
+  async prepare(spec: SandboxSpec): Promise<PrepareOutcome> {
+    if ((await this.#fault("prepare", spec.id)) === "refuse") return ORDERED_REFUSAL;
+    this.#add(spec);
+    return { kind: "prepared" };
+  }
+
+  async restore(id: SandboxId, dir: string): Promise<StartOutcome> {
+    const fault = await this.#fault("restore", id);
+    const memory = await readFile(join(dir, "memory.img"), "utf8").catch(() => undefined);
+    if (fault === "refuse" || memory === undefined) {
+      this.#options.host.sandboxes.delete(id);
+      return fault === "refuse" ? ORDERED_REFUSAL : { kind: "refused", reason: "failed", message: `there is no memory in ${dir}` };
+    }
+    const outcome = this.#run(id, memory, fault);
+    return fault === "dies" ? { kind: "unknown", message: "it died while it was restored" } : outcome;
   }
 
   async freeze(id: SandboxId): Promise<FreezeOutcome> {
@@ -124,7 +141,7 @@ export class FakeDriver implements ComputeDriver {
   }
 
   async list(): Promise<FoundSandbox[]> {
-    return [...this.#options.host.sandboxes].map(([id, { state, address }]) => ({ id, state, address }));
+    return [...this.#options.host.sandboxes].map(([id, { state, address }]) => ({ id, address, state: state === "prepared" ? "never_ran" : state }));
   }
 
   async adopt(id: SandboxId): Promise<"adopted" | "gone"> {
@@ -162,22 +179,24 @@ export class FakeDriver implements ComputeDriver {
     if (this.#watched.delete(id)) this.#listener({ id, exitCode });
   }
 
-  async #start(call: "create" | "restore", spec: SandboxSpec, memory: () => Promise<string>): Promise<StartOutcome> {
-    const { host } = this.#options;
-    const fault = await this.#fault(call, spec.id);
-    if (fault === "refuse") return { kind: "refused", reason: "failed", message: "ordered to fail" };
-    if (host.sandboxes.has(spec.id)) throw new Error(`Cannot start ${spec.id}: an id is used once`);
-    const address = host.newAddress();
-    host.sandboxes.set(spec.id, { spec, address, state: "running", memory: await memory() });
-    this.#watched.add(spec.id);
-    if (fault === "dies") this.exit(spec.id, 1);
-    if (fault === "dies" && call === "restore") return { kind: "unknown", message: "it died while it was restored" };
-    return fault === "lose_reply" ? { kind: "unknown", message: "the reply was lost" } : { kind: "started", address, timingMs: {} };
+  #add(spec: SandboxSpec): void {
+    const { sandboxes } = this.#options.host;
+    if (sandboxes.has(spec.id)) throw new Error(`Cannot start ${spec.id}: an id is used once`);
+    sandboxes.set(spec.id, { spec, address: this.#options.host.newAddress(), state: "prepared", memory: "" });
+  }
+
+  #run(id: SandboxId, memory: string, fault: Fault | undefined): StartOutcome {
+    const sandbox = this.#options.host.sandboxes.get(id);
+    if (sandbox?.state !== "prepared") return { kind: "refused", reason: "failed", message: `Cannot start ${id}: it was not prepared` };
+    Object.assign(sandbox, { state: "running", memory });
+    this.#watched.add(id);
+    if (fault === "dies") this.exit(id, 1);
+    return fault === "lose_reply" ? { kind: "unknown", message: "the reply was lost" } : { kind: "started", address: sandbox.address, timingMs: {} };
   }
 
   #living(id: SandboxId): FakeSandbox | undefined {
     const sandbox = this.#options.host.sandboxes.get(id);
-    return sandbox === undefined || sandbox.state === "ended" ? undefined : sandbox;
+    return sandbox === undefined || sandbox.state === "ended" || sandbox.state === "prepared" ? undefined : sandbox;
   }
 
   async #fault(call: Call, id: SandboxId, signal: AbortSignal = NEVER): Promise<Fault | undefined> {

@@ -5,13 +5,13 @@
 //   G3  Saving is always pause, then checkpoint with --leave-running: whatever fails, the guest is intact and can go on.
 //   G4  A restore counts when `wait --restore` says so: damaged files show there and not before.
 import { SandboxFolder, listFolders } from "./sandboxFolder.ts";
-import type { ComputeDriver, FoundSandbox, FreezeOutcome, GuestReach, SandboxExit, SandboxId, SandboxSpec, SandboxUsage, SaveOutcome, StartOutcome, ThawOutcome } from "../driver.ts";
+import type { ComputeDriver, FoundSandbox, FreezeOutcome, GuestReach, PrepareOutcome, SandboxExit, SandboxId, SandboxSpec, SandboxUsage, SaveOutcome, StartOutcome, ThawOutcome } from "../driver.ts";
 import { bundleConfig } from "./bundle.ts";
 import { cgroupUsage } from "./cgroups.ts";
 import { detach, disposeGvisor, type GvisorParts } from "./parts.ts";
 import type { ExecResult } from "./exec.ts";
 import type { Link } from "./network.ts";
-import { killSandboxProcess } from "./runsc.ts";
+import { killSandboxProcess, type StartCall } from "./runsc.ts";
 
 /** Made by `startGvisorDriver`. */
 export class GvisorDriver implements ComputeDriver {
@@ -30,16 +30,39 @@ export class GvisorDriver implements ComputeDriver {
     this.reach = parts.reach;
   }
 
-  create(spec: SandboxSpec): Promise<StartOutcome> {
-    return this.#start(spec, (call) => this.#parts.runsc.run(call), undefined);
+  async create(spec: SandboxSpec): Promise<StartOutcome> {
+    const startedMs = this.#parts.clock.monotonicMs();
+    const link = await this.#makeReady(spec);
+    if ("kind" in link) return link;
+    const networkMs = this.#parts.clock.monotonicMs() - startedMs;
+    const result = await this.#begin(spec.id, (call) => this.#parts.runsc.run(call));
+    if (result.code !== 0) return await this.#giveUp(spec.id, await this.#failure(spec.id, result));
+    this.#watchSoon(spec.id);
+    return { kind: "started", address: link.address, timingMs: { networkMs, runMs: this.#parts.clock.monotonicMs() - startedMs - networkMs } };
   }
 
-  restore(spec: SandboxSpec, dir: string): Promise<StartOutcome> {
-    return this.#start(
-      spec,
-      (call) => this.#parts.runsc.restore(call, dir),
-      () => this.#parts.runsc.waitRestored(spec.id),
-    );
+  async prepare(spec: SandboxSpec): Promise<PrepareOutcome> {
+    const link = await this.#makeReady(spec);
+    if ("kind" in link) return link;
+    const result = await this.#begin(spec.id, (call) => this.#parts.runsc.create(call));
+    if (result.code === 0) return { kind: "prepared" };
+    const message = `Cannot prepare ${spec.id}: ${await this.#complaint(spec.id, result)}`;
+    await this.destroy(spec.id);
+    return { kind: "refused", reason: "failed", message };
+  }
+
+  async restore(id: SandboxId, dir: string): Promise<StartOutcome> {
+    const { clock, runsc } = this.#parts;
+    const link = this.#links.get(id);
+    if (link === undefined) return { kind: "refused", reason: "failed", message: `Cannot restore ${id}: it was not prepared` };
+    const startedMs = clock.monotonicMs();
+    const result = await this.#begin(id, (call) => runsc.restore(call, dir));
+    if (result.code !== 0) return await this.#giveUp(id, await this.#failure(id, result));
+    const restoreMs = clock.monotonicMs() - startedMs;
+    const confirmed = await runsc.waitRestored(id); // G4
+    if (confirmed.code !== 0) return { kind: "unknown", message: `Cannot finish restoring ${id}: ${textOf(confirmed)}` };
+    this.#watchSoon(id);
+    return { kind: "started", address: link.address, timingMs: { restoreMs, confirmMs: clock.monotonicMs() - startedMs - restoreMs } };
   }
 
   async freeze(id: SandboxId): Promise<FreezeOutcome> {
@@ -92,7 +115,7 @@ export class GvisorDriver implements ComputeDriver {
     for (const id of ids) {
       const lease = await this.#folder(id).lease();
       const address = lease === undefined ? null : this.#parts.network.linkOf(lease.slot).address;
-      found.push({ id, address, state: containers.has(id) ? foundState(containers.get(id)) : "never_ran" });
+      found.push({ id, address, state: foundState(containers.get(id)) });
     }
     return found;
   }
@@ -129,22 +152,15 @@ export class GvisorDriver implements ComputeDriver {
     return new SandboxFolder(this.#parts.sandboxesDir, id);
   }
 
-  async #start(spec: SandboxSpec, begin: (call: StartCallArgs) => Promise<ExecResult>, confirm: (() => Promise<ExecResult>) | undefined): Promise<StartOutcome> {
-    const { clock, spareLinks } = this.#parts;
-    const startedMs = clock.monotonicMs();
-    const link = await spareLinks.take();
-    if (link === undefined) return { kind: "refused", reason: "no_capacity", message: `Cannot start ${spec.id}: no address is left for it` };
+  /** Network, folder and metadata, or why there are none. */
+  async #makeReady(spec: SandboxSpec): Promise<Link | (StartOutcome & { kind: "refused" })> {
+    const link = await this.#parts.spareLinks.take();
+    if (link === undefined) return { kind: "refused", reason: "no_capacity", message: `Cannot start ${spec.id}: no network link is left for it` };
     this.#links.set(spec.id, link);
     const prepared = await attempt(() => this.#prepare(spec, link));
-    if (prepared.kind === "threw") return await this.#giveUp(spec.id, { kind: "refused", reason: "failed", message: prepared.message });
-    const networkMs = clock.monotonicMs() - startedMs;
-    const result = await this.#begin(spec.id, begin);
-    if (result.code !== 0) return await this.#giveUp(spec.id, await this.#failure(spec.id, result));
-    const runMs = clock.monotonicMs() - startedMs - networkMs;
-    const confirmed = confirm === undefined ? result : await confirm();
-    if (confirmed.code !== 0) return await this.#giveUp(spec.id, { kind: "unknown", message: `Cannot finish restoring ${spec.id}: ${textOf(confirmed)}` });
-    this.#watchSoon(spec.id);
-    return { kind: "started", address: link.address, timingMs: { networkMs, runMs, confirmMs: clock.monotonicMs() - startedMs - networkMs - runMs } };
+    if (prepared.kind === "done") return link;
+    await this.destroy(spec.id);
+    return { kind: "refused", reason: "failed", message: prepared.message };
   }
 
   /** Not on the way of the answer: starting the watch's process takes 12 ms. */
@@ -163,7 +179,7 @@ export class GvisorDriver implements ComputeDriver {
     await folder.writeConfig(bundleConfig({ spec, namespacePath: link.namespacePath, cgroups, minCpu, resolvConf }));
   }
 
-  async #begin(id: SandboxId, begin: (call: StartCallArgs) => Promise<ExecResult>): Promise<ExecResult> {
+  async #begin(id: SandboxId, begin: (call: StartCall) => Promise<ExecResult>): Promise<ExecResult> {
     const folder = this.#folder(id);
     const output = await folder.openOutput();
     try {
@@ -173,9 +189,14 @@ export class GvisorDriver implements ComputeDriver {
     }
   }
 
-  /** runsc itself writes its complaint to the sandbox's output. A call that was cut off may have come far enough to run the guest. */
+  /** runsc writes its complaint to the sandbox's output. */
+  async #complaint(id: SandboxId, result: ExecResult): Promise<string> {
+    return `runsc ${result.end}, status ${result.code}: ${(await this.#folder(id).outputTail(2_000)).trim() || result.stderr}`;
+  }
+
+  /** A call that was cut off may have come far enough to run the guest. */
   async #failure(id: SandboxId, result: ExecResult): Promise<StartOutcome> {
-    const message = `Cannot start ${id}: runsc ${result.end}, status ${result.code}: ${(await this.#folder(id).outputTail(2_000)).trim() || result.stderr}`;
+    const message = `Cannot start ${id}: ${await this.#complaint(id, result)}`;
     return result.end === "exited" || result.end === "not_started" ? { kind: "refused", reason: "failed", message } : { kind: "unknown", message };
   }
 
@@ -203,14 +224,9 @@ export class GvisorDriver implements ComputeDriver {
   }
 }
 
-interface StartCallArgs {
-  readonly id: SandboxId;
-  readonly bundleDir: string;
-  readonly pidFile: string;
-  readonly outputFd: number;
-}
-
+/** A sandbox that was only created never ran: runsc says `running` from the moment it lets the guest go. */
 function foundState(status: string | undefined): FoundSandbox["state"] {
+  if (status === undefined || status === "creating" || status === "created") return "never_ran";
   if (status === "running") return "running";
   return status === "paused" ? "frozen" : "ended";
 }

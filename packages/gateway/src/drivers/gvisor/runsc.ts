@@ -49,12 +49,17 @@ export class Runsc {
   }
 
   run(call: StartCall): Promise<ExecResult> {
-    return this.#call(["run", ...startArgs(call), call.id], START_MS, { outputFd: call.outputFd });
+    return this.#call(["run", "--detach", ...bundleArgs(call), call.id], START_MS, { outputFd: call.outputFd });
   }
 
-  /** Returns when the guest runs; its memory may still be loading: see `waitRestored`. */
+  /** Makes the sandbox with its kernel, in which nothing runs yet. */
+  create(call: StartCall): Promise<ExecResult> {
+    return this.#call(["create", ...bundleArgs(call), call.id], START_MS, { outputFd: call.outputFd });
+  }
+
+  /** Restores into a sandbox that was created. Returns when the guest runs; its memory may still be loading: see `waitRestored`. */
   restore(call: StartCall, imageDir: string): Promise<ExecResult> {
-    return this.#call(["restore", "--background", "--image-path", imageDir, ...startArgs(call), call.id], START_MS, { outputFd: call.outputFd });
+    return this.#call(["restore", "--background", "--image-path", imageDir, "--detach", ...bundleArgs(call), call.id], START_MS, { outputFd: call.outputFd });
   }
 
   /** Fails when the files turn out to be damaged: `restore` itself does not tell. */
@@ -131,8 +136,8 @@ export async function killSandboxProcess(pid: number, id: string): Promise<boole
   return (await isSandboxProcess(pid, id)) && kill(pid, "SIGKILL");
 }
 
-function startArgs({ bundleDir, pidFile }: StartCall): string[] {
-  return ["--detach", "--pid-file", pidFile, "--bundle", bundleDir];
+function bundleArgs({ bundleDir, pidFile }: StartCall): string[] {
+  return ["--pid-file", pidFile, "--bundle", bundleDir];
 }
 
 function exitStatus(text: string): number | null {

@@ -29,7 +29,7 @@ const PAGE_BYTES = 4_096;
 /** Prepares the folders and returns the driver. */
 export async function startProcessDriver(options: ProcessDriverOptions, dependencies: { clock: Clock; log: Log }): Promise<ProcessDriver> {
   const driver = new ProcessDriver(options, dependencies);
-  await driver.prepare();
+  await driver.makeFolders();
   return driver;
 }
 
@@ -53,7 +53,7 @@ export class ProcessDriver implements ComputeDriver {
     this.reach = { services: Object.fromEntries(options.services.map(({ host, port }) => [`${host}:${port}`, { host, port }])), metadataUrl: null };
   }
 
-  async prepare(): Promise<void> {
+  async makeFolders(): Promise<void> {
     await mkdir(this.#sandboxesDir, { recursive: true, mode: 0o700 });
     await mkdir(this.#appsDir, { recursive: true, mode: 0o700 });
   }
@@ -77,8 +77,12 @@ export class ProcessDriver implements ComputeDriver {
     return { kind: "started", address: null, timingMs: {} };
   }
 
-  async restore(): Promise<StartOutcome> {
+  async prepare(): Promise<StartOutcome & { kind: "refused" }> {
     return { kind: "refused", reason: "bad_image", message: "Cannot restore: this driver has no snapshots" };
+  }
+
+  async restore(): Promise<StartOutcome> {
+    return await this.prepare();
   }
 
   async freeze(): Promise<{ kind: "failed"; message: string }> {
