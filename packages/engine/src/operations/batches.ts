@@ -98,7 +98,7 @@ export async function addBatchItem(core: Core, env: EnvironmentRef, batchId: str
       resumeParentOnCompletion: batch.resumes_parent,
       ...(batch.parent_run_id === null ? {} : { parentRunId: friendly("run", batch.parent_run_id) }),
     };
-    const outcome = await triggerIn(core, tx, env, item.task, options, place);
+    const outcome = item.failure === undefined ? await triggerIn(core, tx, env, item.task, options, place) : { kind: "refused" as const, ...item.failure };
     if (outcome.kind === "triggered") await setItem(tx, batch.id, item.index, { runId: idBody("run", outcome.runId) });
     else await failItem(core, tx, env, batch, place, item, outcome);
     return { kind: "accepted" };
@@ -106,7 +106,7 @@ export async function addBatchItem(core: Core, env: EnvironmentRef, batchId: str
 }
 
 /** A run that failed before it began stands in for the item, so that its parent hears of it and the batch can end. */
-async function failItem(core: Core, tx: Transaction, env: EnvironmentRef, batch: BatchRow, place: BatchOfItem, item: BatchItem, why: Refusal): Promise<void> {
+async function failItem(core: Core, tx: Transaction, env: EnvironmentRef, batch: BatchRow, place: BatchOfItem, item: BatchItem, why: Pick<Refusal, "message"> & { readonly code: string }): Promise<void> {
   const at = now(core);
   const error = internalError("BATCH_ITEM_COULD_NOT_TRIGGER", why.message);
   const { idempotencyKey: _key, requestKey: _request, ...options } = item.options;

@@ -1,4 +1,5 @@
 import type { IncomingHttpHeaders } from "node:http";
+import type { Readable } from "node:stream";
 import { BatchLine, TorporError, sdkBatches, type BatchItemBody, type TaskRunExecutionResult } from "@torpor/contracts";
 import type { BatchItem, BatchView, EngineForEnvironment, EnvironmentRef } from "@torpor/engine";
 import { Answer, type Mounted } from "@torpor/http";
@@ -61,8 +62,12 @@ function streamRoute(deps: BatchDeps): Mounted {
   return mount(sdkBatches.streamItems, async ({ params, body, caller, headers }) => {
     const batch = { env: caller.env, batchId: params.batchId };
     found(await engine.getBatch(caller.env, params.batchId), "batch", params.batchId);
-    const lines = ndjsonLines(body as AsyncIterable<Buffer>, { maxLineBytes: limits.maxBatchLineBytes, maxTotalBytes: limits.maxBatchBytes });
-    const added = await addItems(engine, batch, allowedItems(streamedItems(lines, deps, headers), caller, params.batchId));
+    const stream = body as Readable;
+    const lines = ndjsonLines(stream.iterator({ destroyOnReturn: false }), { maxLineBytes: limits.maxBatchLineBytes, maxTotalBytes: limits.maxBatchBytes });
+    const added = await addItems(engine, batch, allowedItems(streamedItems(lines, deps, headers), caller, params.batchId)).finally(() => {
+      // What was not read is let past: else the answer to a refusal would be lost with the connection.
+      stream.resume();
+    });
     const seal = accepted(await engine.sealBatch(caller.env, params.batchId));
     const counts = { id: params.batchId, itemsAccepted: added.accepted, itemsDeduplicated: added.duplicates, sealed: seal.sealed };
     return seal.sealed ? counts : { ...counts, enqueuedCount: seal.itemCount, expectedCount: seal.expectedCount };
