@@ -1,0 +1,232 @@
+// A node for tests: the real supervisor between a small platform and a small gateway, on a clock that the test turns.
+import { CALLBACK_SIGNATURE_HEADER, workload, WORKLOAD_HEADERS } from "@torpor/contracts";
+import type { CallOutcome } from "@torpor/http";
+import { ManualClock, type Random } from "@torpor/kernel";
+import { createMetrics, silentLog } from "@torpor/observe";
+import { readConfig } from "../src/config.ts";
+import { createCore, type Core } from "../src/core.ts";
+import { snapshotComplete } from "../src/workload/routes.ts";
+import { FakeGateway } from "./fakeGateway.ts";
+import { FakePlatform } from "./fakePlatform.ts";
+import { Loopback } from "./loopback.ts";
+
+export const ENV = {
+  TRIGGER_API_URL: "http://platform.test",
+  TRIGGER_WORKER_TOKEN: "tr_wgt_test",
+  MANAGED_WORKER_SECRET: "managed",
+  OTEL_EXPORTER_OTLP_ENDPOINT: "http://platform.test/otel",
+  TRIGGER_WORKER_INSTANCE_NAME: "node-1",
+  COMPUTE_GATEWAY_URL: "http://127.0.0.1:1",
+  COMPUTE_GATEWAY_AUTH_TOKEN: "gateway-token",
+  COMPUTE_SNAPSHOTS_ENABLED: "true",
+  METRICS_ENABLED: "false",
+};
+
+export interface NodeOptions {
+  readonly env?: Readonly<Record<string, string>>;
+  readonly foreignPlatform?: boolean;
+  readonly foreignGateway?: boolean;
+  readonly addresses?: boolean;
+  readonly broker?: Loopback;
+}
+
+/** Repeats the same for the same seed. */
+function seeded(): Random {
+  let state = 1;
+  const next = (): number => (state = (state * 48_271) % 2_147_483_647);
+  return { unit: () => 0.5, bytes: (length) => Uint8Array.from({ length }, () => next() % 256) };
+}
+
+export class TestNode {
+  readonly clock = new ManualClock();
+  readonly platform: FakePlatform;
+  readonly gateway: FakeGateway;
+  readonly platformLink: Loopback;
+  readonly gatewayLink: Loopback;
+  readonly subscribed = new Set<string>();
+  readonly notified: string[] = [];
+  #options: NodeOptions;
+  #stop = new AbortController();
+  core: Core;
+  /** The workload API, as runners reach it. */
+  workload: Loopback;
+
+  constructor(options: NodeOptions = {}) {
+    this.#options = options;
+    this.platform = new FakePlatform({ clock: this.clock, isOurs: options.foreignPlatform !== true });
+    this.gateway = new FakeGateway({
+      clock: this.clock,
+      token: ENV.COMPUTE_GATEWAY_AUTH_TOKEN,
+      isOurs: options.foreignGateway !== true,
+      addresses: options.addresses === true,
+      deliver: async (body, headers) => await this.deliver(body, headers),
+    });
+    this.platformLink = new Loopback(this.platform.routes());
+    this.gatewayLink = new Loopback(this.gateway.routes());
+    this.core = this.#build();
+    this.workload = this.#serve();
+    this.platform.onNotify = (runId) => {
+      if (this.subscribed.has(runId)) void this.core.onNotify(runId);
+    };
+  }
+
+  /** Starts taking runs. */
+  async start(): Promise<this> {
+    await this.core.presence.connect();
+    await this.core.room.refresh();
+    await this.core.caretaker.look({ atStart: true });
+    this.core.events.start();
+    this.core.consumers.start();
+    await this.clock.advance(0);
+    return this;
+  }
+
+  /** What a `kill -9` and a new start leave: everything in memory is gone. */
+  async restart(): Promise<void> {
+    this.kill();
+    this.#stop = new AbortController();
+    this.core = this.#build();
+    this.workload = this.#serve();
+    await this.start();
+  }
+
+  kill(): void {
+    this.#stop.abort();
+    this.subscribed.clear();
+    void this.core.consumers.drain();
+    void this.core.events.close();
+    this.platformLink.calls.length = 0;
+    this.core = this.#build();
+  }
+
+  async deliver(body: Buffer, headers: Record<string, string>): Promise<number> {
+    const outcome = await this.workload.call(snapshotComplete, { body, headers });
+    return outcome.kind === "unreachable" ? 0 : outcome.status;
+  }
+
+  /** A run that is triggered, placed and started; returns its runner. */
+  async executing(): Promise<TestRunner> {
+    const runId = this.platform.trigger();
+    await this.clock.advance(10);
+    const name = this.gateway.names().at(-1);
+    if (name === undefined) throw new Error("no sandbox was made");
+    const runner = new TestRunner(this, runId, name);
+    await runner.start();
+    return runner;
+  }
+
+  /** The same, waiting, and asked to be put to sleep. */
+  async waiting(): Promise<TestRunner> {
+    const runner = await this.executing();
+    runner.snapshotId = this.platform.block(runner.runId);
+    await runner.suspend();
+    return runner;
+  }
+
+  /** The same, asleep. */
+  async asleep(): Promise<TestRunner> {
+    const runner = await this.waiting();
+    await this.clock.advance(6_000);
+    if (this.platform.status(runner.runId) !== "SUSPENDED") throw new Error(`the run is ${this.platform.status(runner.runId)}`);
+    return runner;
+  }
+
+  events(runId: string): string[] {
+    return this.platform.timeline.filter((line) => line.runId === runId).map(({ event }) => `${event.name}${event.reason === undefined ? "" : `:${event.reason}`}`);
+  }
+
+  /** The events of its sleep alone. */
+  sleepEvents(runId: string): string[] {
+    return this.events(runId).filter((name) => name.startsWith("snapshot."));
+  }
+
+  #build(): Core {
+    const config = readConfig({ ...ENV, ...this.#options.env }, { instanceName: () => "node" });
+    return createCore(config, {
+      clock: this.clock,
+      random: seeded(),
+      log: process.env["TEST_LOG"] === undefined ? silentLog : printLog,
+      metrics: createMetrics({ withProcess: false }),
+      platform: this.platformLink,
+      gateway: this.gatewayLink,
+      broker: this.#options.broker ?? null,
+      subscriptions: { subscribe: (id) => void this.subscribed.add(id), unsubscribe: (id) => void this.subscribed.delete(id) },
+      address: () => ({ protocol: "http", domain: "127.0.0.1", port: 8020 }),
+      callbackUrl: () => "http://127.0.0.1:8020/api/v1/compute/snapshot-complete",
+      stop: this.#stop.signal,
+    });
+  }
+
+  #serve(): Loopback {
+    const { core } = this;
+    return new Loopback(core.routes).authenticate(async (headers, remoteAddress) => await core.authenticators.sandbox({ headers, remoteAddress, params: {}, rawBody: undefined }));
+  }
+}
+
+const printLog: typeof silentLog = {
+  debug: () => {},
+  info: (fields, message) => console.log("info", message, JSON.stringify(fields)),
+  warn: (fields, message) => console.log("warn", message, JSON.stringify(fields)),
+  error: (fields, message) => console.log("error", message, fields),
+  with: () => printLog,
+};
+
+/** A runner as the supervisor sees it: its calls, with its id. */
+export class TestRunner {
+  readonly #node: TestNode;
+  readonly runId: string;
+  name: string;
+  /** What it says it is. */
+  claim: string;
+  snapshotId: string;
+  remoteAddress = "127.0.0.1";
+
+  constructor(node: TestNode, runId: string, name: string) {
+    this.#node = node;
+    this.runId = runId;
+    this.name = name;
+    this.claim = name;
+    this.snapshotId = node.platform.latest(runId).snapshot.friendlyId;
+  }
+
+  async start(): Promise<CallOutcome<unknown>> {
+    const outcome = await this.call(workload.startAttempt, {});
+    if (outcome.kind === "ok") this.snapshotId = (outcome.body as { snapshot: { friendlyId: string } }).snapshot.friendlyId;
+    return outcome;
+  }
+
+  suspend(): Promise<CallOutcome<unknown>> {
+    return this.call(workload.suspend);
+  }
+
+  continue(snapshotId = this.snapshotId): Promise<CallOutcome<unknown>> {
+    this.snapshotId = snapshotId;
+    return this.call(workload.continueRun);
+  }
+
+  heartbeat(): Promise<CallOutcome<unknown>> {
+    return this.call(workload.heartbeat, {});
+  }
+
+  complete(completion: Record<string, unknown> = { ok: true, id: this.runId, outputType: "application/json" }): Promise<CallOutcome<unknown>> {
+    return this.call(workload.completeAttempt, { completion });
+  }
+
+  async since(): Promise<string[]> {
+    const outcome = await this.call(workload.snapshotsSince);
+    if (outcome.kind !== "ok") throw new Error(`since: ${outcome.message}`);
+    const { snapshots } = outcome.body as { snapshots: { snapshot: { friendlyId: string; executionStatus: string } }[] };
+    this.snapshotId = snapshots.at(-1)?.snapshot.friendlyId ?? this.snapshotId;
+    return snapshots.map(({ snapshot }) => snapshot.executionStatus);
+  }
+
+  /** Makes a call as this runner; `withId: false` as one so old that it does not say who it is. */
+  call(route: unknown, body?: unknown, options: { readonly withId?: boolean } = {}): Promise<CallOutcome<unknown>> {
+    const { workload: link } = this.#node;
+    link.remoteAddress = this.remoteAddress;
+    const headers = { [WORKLOAD_HEADERS.deploymentVersion]: "1", [WORKLOAD_HEADERS.projectRef]: "proj", ...(options.withId === false ? {} : { [WORKLOAD_HEADERS.runnerId]: this.claim }) };
+    return link.call(route as never, { params: { runId: this.runId, snapshotId: this.snapshotId } as never, headers, ...(body === undefined ? {} : { body: body as never }) });
+  }
+}
+
+export { CALLBACK_SIGNATURE_HEADER };
