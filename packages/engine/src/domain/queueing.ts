@@ -6,7 +6,7 @@ export function scoreAt(enqueuedAt: Date, prioritySeconds: number): Date {
 }
 
 export interface GiveBackSettings {
-  /** Hand-outs without a start before the run is given up. */
+  /** The hand-out without a start with which the run is given up. */
   readonly budget: number;
   readonly baseMs: number;
   readonly factor: number;
@@ -17,7 +17,7 @@ export type GiveBackDecision = { readonly kind: "requeue"; readonly delayMs: num
 
 /** The first time another node may try at once: most hand-outs fail because of the node. After that the waits grow. */
 export function decideGiveBack(times: number, settings: GiveBackSettings): GiveBackDecision {
-  if (times > settings.budget) return { kind: "giveUp" };
+  if (times >= settings.budget) return { kind: "giveUp" };
   if (times <= 1) return { kind: "requeue", delayMs: 0 };
   return { kind: "requeue", delayMs: Math.min(settings.baseMs * settings.factor ** (times - 2), settings.maxMs) };
 }

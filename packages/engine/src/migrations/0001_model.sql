@@ -86,7 +86,7 @@ create table tasks (
   queue_name text not null,
   machine text,
   max_duration_seconds integer,
-  retry jsonb,
+  retry json,
   ttl_seconds integer,
   trigger_source text,
   primary key (deployment_id, slug)
@@ -113,11 +113,14 @@ create table queue_turns (
   primary key (environment_id, queue_name)
 ) with (fillfactor = 50);
 
+-- Texts of tasks are json and not jsonb: jsonb refuses some of what a task may say (\u0000, lone surrogates).
 create table runs (
   id text primary key,
   environment_id text not null,
   task text not null,
   queue_name text not null,
+  -- false: the queue is its task's, whichever that is in the version it runs on
+  queue_is_named boolean not null,
   -- '' when there is none
   concurrency_key text not null,
   status text not null,
@@ -142,7 +145,7 @@ create table runs (
   max_attempts integer,
   max_duration_seconds integer,
   machine text,
-  retry_config jsonb,
+  retry_config json,
   nack_count integer not null default 0,
   deployment_id text,
   version text,
@@ -167,14 +170,14 @@ create table runs (
   payload_type text not null,
   output text,
   output_type text,
-  error jsonb,
+  error json,
   metadata text,
   metadata_type text not null,
   tags text[] not null default '{}',
   is_test boolean not null default false,
   duration_ms double precision not null default 0,
-  trace_context jsonb not null default '{}',
-  annotations jsonb not null default '{}',
+  trace_context json not null default '{}',
+  annotations json not null default '{}',
 
   parent_run_id text,
   root_run_id text,
@@ -350,6 +353,6 @@ create table run_events (
   reason text,
   runner_id text,
   snapshot_id text,
-  properties jsonb,
+  properties json,
   primary key (run_id, seq)
 );

@@ -21,7 +21,8 @@ declare
   v_room integer;
   v_lane_room integer;
   v_found integer;
-  v_lanes integer;
+  v_lanes integer := 0;
+  v_queues integer := 0;
   v_round integer;
   v_paused boolean;
   v_runs text[];
@@ -62,15 +63,16 @@ begin
     loop
       select r.queue_name into v_queue from ready r where r.environment_id = v_environment and r.queue_name > v_queue order by r.queue_name limit 1;
       exit when not found;
-      select q.paused, coalesce(q.concurrency_override, q.concurrency_limit) into v_paused, v_limit
-        from queues q where q.environment_id = v_environment and q.name = v_queue;
+      select q.paused, coalesce(q.concurrency_override, q.concurrency_limit), t.last_key into v_paused, v_limit, v_last_key
+        from (values (v_queue)) n (name) left join queues q on q.environment_id = v_environment and q.name = n.name
+        left join queue_turns t on t.environment_id = v_environment and t.queue_name = n.name;
+      v_queues := v_queues + 1;
       if coalesce(v_paused, false) then
         v_blocked := true;
         continue;
       end if;
 
       -- keys in turn: from the one after the last served, around to it again
-      select t.last_key into v_last_key from queue_turns t where t.environment_id = v_environment and t.queue_name = v_queue;
       v_key := v_last_key;
       v_wrapped := v_key is null;
       v_lanes := 0;
@@ -130,6 +132,18 @@ begin
       end loop;
     end loop;
   end loop;
+
+  if cardinality(c_run) = 0 then
+    if v_blocked then return query select null::text, true; end if;
+    return;
+  end if;
+
+  -- one lane alone: its own order is the order, and whose turn is next does not matter
+  if cardinality(v_environments) = 1 and v_queues = 1 and v_lanes = 1 then
+    v_found := least(p_wanted, e_room[1], cardinality(c_run));
+    return query select unnest(c_run[1:v_found]), v_blocked or cardinality(c_run) > v_found;
+    return;
+  end if;
 
   return query
     with candidates as (

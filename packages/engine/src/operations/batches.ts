@@ -1,4 +1,5 @@
 import type { BatchItem, BatchView, EnvironmentRef, Refusal } from "../api.ts";
+import { storedKey } from "../domain/idempotency.ts";
 import { internalError } from "../domain/runErrors.ts";
 import { friendly, newId } from "../domain/ids.ts";
 import { batchItems, countItems, insertBatch, lockBatch, readBatch, setBatchStatus, setItem, shareBatch, takeIndex, type BatchRow } from "../sql/batches.ts";
@@ -64,8 +65,8 @@ async function findParent(tx: Transaction, env: EnvironmentRef, parentRunId: str
 }
 
 async function claimBatchKey(core: Core, tx: Transaction, env: EnvironmentRef, input: BatchInput, id: string, at: Date): Promise<BatchRow | undefined> {
-  const key = input.idempotencyKey;
-  if (key === undefined) return undefined;
+  if (input.idempotencyKey === undefined) return undefined;
+  const key = storedKey(input.idempotencyKey);
   const expiresAt = input.idempotencyKeyExpiresAt ?? new Date(at.getTime() + core.settings.idempotencyKeyTtlMs);
   for (;;) {
     if (await claimKey(tx, env.id, "batch", key, id, expiresAt)) return undefined;

@@ -4,7 +4,7 @@ import { isFinal } from "../domain/idempotency.ts";
 import { newId, friendly } from "../domain/ids.ts";
 import { nextStep } from "../domain/transitions.ts";
 import type { Transaction } from "../sql/database.ts";
-import { lockRunShared, markWaitpoint, type RunRow } from "../sql/runs.ts";
+import { lockRun, markWaitpoint, type RunRow } from "../sql/runs.ts";
 import { armTimers } from "../sql/timers.ts";
 import { insertEdge, insertWaitpoint, pendingAmong, waitpointOfRun, type Edge, type WaitpointRow } from "../sql/waitpoints.ts";
 import { advance } from "./advance.ts";
@@ -59,7 +59,7 @@ export async function resumeSoon(core: Core, tx: Transaction, runIds: readonly s
 
 /** The waitpoint of a run that may exist without one (most are never waited for). Locks the run against ending meanwhile. */
 export async function ensureRunWaitpoint(core: Core, tx: Transaction, runId: string, at: Date): Promise<WaitpointRow> {
-  const run = await lockRunShared(tx, runId);
+  const run = await lockRun(tx, runId);
   if (run === undefined) throw new Error(`Cannot wait for run ${runId}: it is gone`);
   if (run.execution_status !== "FINISHED" && !run.has_waitpoint) await markWaitpoint(tx, runId);
   const id = newId(at.getTime(), core.random);

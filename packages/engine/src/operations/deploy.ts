@@ -4,10 +4,10 @@ import { friendly, newId } from "../domain/ids.ts";
 import { sanitizeQueueName, taskQueueName } from "../domain/queueing.ts";
 import { dayOf, nextVersion } from "../domain/versions.ts";
 import * as deployments from "../sql/deployments.ts";
-import { releasable } from "../sql/parked.ts";
+import { releasable, setQueue } from "../sql/parked.ts";
 import { declareQueues, type DeclaredQueue } from "../sql/queues.ts";
 import { lockRun } from "../sql/runs.ts";
-import { armTimers, dropTimer, type DueTimer } from "../sql/timers.ts";
+import { armTimers, moveTimer, takeClaimed, type DueTimer } from "../sql/timers.ts";
 import { advance } from "./advance.ts";
 import { idBody, now, type Core } from "./core.ts";
 import { pageOf } from "./pages.ts";
@@ -83,21 +83,21 @@ function queuesOf(core: Core, input: DeploymentInput, at: Date): DeclaredQueue[]
 
 /** Queues the runs that waited for a version which knows them, some at a time; more of them follow at once. */
 export async function promoteParked(core: Core, timer: DueTimer): Promise<void> {
-  // A deployment meanwhile sets the timer again.
-  await dropTimer(core.db, "promote", timer.subject);
-  const runIds = await releasable(core.db, timer.subject, core.settings.promoteBatchSize);
-  for (const runId of runIds) await enqueueParked(core, runId);
-  if (runIds.length < core.settings.promoteBatchSize) return;
+  const runs = await releasable(core.db, timer.subject, core.settings.promoteBatchSize);
+  for (const run of runs) await enqueueParked(core, run.run_id, run.queue_name);
+  // The timer stays until all are through; a deployment meanwhile has moved it, and it is left alone.
+  if (runs.length < core.settings.promoteBatchSize) return void (await takeClaimed(core.db, timer));
   const at = now(core);
-  await armTimers(core.db, "promote", [timer.subject], at);
+  await moveTimer(core.db, "promote", timer.subject, at);
   core.wakes.timer(at);
 }
 
-async function enqueueParked(core: Core, runId: string): Promise<void> {
+async function enqueueParked(core: Core, runId: string, queueName: string): Promise<void> {
   await core.db.transaction(async (tx) => {
     const run = await lockRun(tx, runId);
     if (run?.execution_status !== "RUN_CREATED") return;
     const at = now(core);
+    await setQueue(tx, runId, queueName);
     await advance(core, tx, run, "enqueue", { at, description: "A version that knows it was deployed: queued" });
     await armTtl(core, tx, run, at);
   });

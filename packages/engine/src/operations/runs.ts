@@ -1,5 +1,6 @@
 import type { EnvironmentRef, Page, PageRequest, Refusal, RunFilter, RunView, TimelineLine, WorkerRef } from "../api.ts";
 import type { RunStatus, TimelineEvent } from "@torpor/contracts";
+import { storedKey } from "../domain/idempotency.ts";
 import { dropKey } from "../sql/idempotency.ts";
 import * as views from "../sql/runViews.ts";
 import { lockRun, runExists } from "../sql/runs.ts";
@@ -69,7 +70,7 @@ export async function rescheduleRun(core: Core, env: EnvironmentRef, runId: stri
 }
 
 export async function resetIdempotencyKey(core: Core, env: EnvironmentRef, task: string, key: string): Promise<{ readonly kind: "reset" } | Refusal> {
-  if (await dropKey(core.db, env.id, `run/${task}`, key)) return { kind: "reset" };
+  if (await dropKey(core.db, env.id, `run/${task}`, storedKey(key))) return { kind: "reset" };
   return refuse("not_found", `Cannot find idempotency key ${key} of task ${task}`);
 }
 

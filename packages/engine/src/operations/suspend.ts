@@ -67,14 +67,16 @@ export async function release(core: Core, worker: WorkerRef, runId: string, snap
  * - requeue: the node could not, another may: back to the queue with the checkpoint, on the budget of hand-outs.
  * - fail: the memory image was refused (corrupt, of another machine): the attempt is started over without it, if attempts
  *   are left; the reason stands in the timeline and, if none is left, in the run's error (L11).
- * - fallback: a run that was never started (no image of its memory exists): back to the queue.
+ * - fallback: it is to begin afresh. A run that has not begun goes back to the queue; one that slept is started over, as
+ *   with fail.
  */
 export async function restoreOutcome(core: Core, worker: WorkerRef, runId: string, snapshotId: string, outcome: RestoreOutcomeBody): Promise<{ readonly kind: "noted" } | Refusal> {
   return core.db.transaction(async (tx) => {
     const run = await lockHandedOut(tx, runId, snapshotId, "report the restore of");
     if ("kind" in run) return run;
     const why = outcome.message === undefined ? outcome.reason : `${outcome.reason}: ${outcome.message}`;
-    if (outcome.outcome === "fail") await startOver(core, tx, run, why, worker);
+    const hasSlept = run.checkpoint_id !== null;
+    if (outcome.outcome !== "requeue" && hasSlept) await startOver(core, tx, run, why, worker);
     else await giveBack(core, tx, run, `Not restored: ${outcome.reason}`, worker);
     return { kind: "noted" };
   });

@@ -1,7 +1,7 @@
 import { TorporError, type RunStatus, type TaskRunError } from "@torpor/contracts";
 import type { EnvironmentRef, Refusal, TriggerOptions, TriggerOutcome } from "../api.ts";
 import { annotationsOf, type Annotations } from "../domain/annotations.ts";
-import { isFinal, keyStillCounts } from "../domain/idempotency.ts";
+import { isFinal, keyStillCounts, storedKey } from "../domain/idempotency.ts";
 import { bodyOf, friendly, newId, snapshotIdBody } from "../domain/ids.ts";
 import { sanitizeQueueName, scoreAt, taskQueueName } from "../domain/queueing.ts";
 import type { Transaction } from "../sql/database.ts";
@@ -45,6 +45,7 @@ export async function triggerIn(core: Core, tx: Transaction, env: EnvironmentRef
   const id = newId(at.getTime(), core.random);
   const existing = await claimIdempotency(core, tx, env, task, options, id, at);
   if (existing !== undefined) {
+    if (existing === parent?.id && waits) return refuse("request_unprocessable", `Cannot trigger: run ${friendly("run", existing)} would wait for itself`, "options.idempotencyKey");
     await waitForExisting(core, tx, parent, existing, waits, item, at);
     return { kind: "triggered", runId: friendly("run", existing), isCached: true };
   }
@@ -91,8 +92,8 @@ async function findVersion(tx: Transaction, env: EnvironmentRef, task: string, o
 
 /** Takes the idempotency key for the new run, or answers the run that it stands for. */
 async function claimIdempotency(core: Core, tx: Transaction, env: EnvironmentRef, task: string, options: TriggerOptions, id: string, at: Date): Promise<string | undefined> {
-  const key = options.idempotencyKey;
-  if (key === undefined) return undefined;
+  if (options.idempotencyKey === undefined) return undefined;
+  const key = storedKey(options.idempotencyKey);
   const scope = `run/${task}`;
   const expiresAt = options.idempotencyKeyExpiresAt ?? new Date(at.getTime() + core.settings.idempotencyKeyTtlMs);
   for (;;) {
@@ -129,7 +130,7 @@ async function waitForNew(core: Core, tx: Transaction, parent: RunRow | undefine
 
 /** The same call came before (a client that never got its answer): it gets the same run. */
 async function repeated(core: Core, env: EnvironmentRef, options: TriggerOptions): Promise<TriggerOutcome> {
-  const runId = await runOfRequest(core.db, env.id, options.requestKey ?? "");
+  const runId = await runOfRequest(core.db, env.id, storedKey(options.requestKey ?? ""));
   if (runId === undefined) throw new TorporError("internal", `Cannot find the run of request ${options.requestKey}`);
   return { kind: "triggered", runId: friendly("run", runId), isCached: false };
 }
@@ -156,7 +157,7 @@ export function draft(core: Core, env: EnvironmentRef, task: string, options: Tr
     task,
     queueName: options.queueName === undefined ? undefined : sanitizeQueueName(options.queueName),
     defaultQueue: taskQueueName(task),
-    concurrencyKey: options.concurrencyKey ?? "",
+    concurrencyKey: storedKey(options.concurrencyKey ?? ""),
     executionStatus: failed !== undefined ? "FINISHED" : isDelayed ? "DELAYED" : "QUEUED",
     status: failed !== undefined ? failed.status : isDelayed ? "DELAYED" : "PENDING",
     snapshotId: snapshotIdBody(0, core.random),
@@ -185,7 +186,7 @@ export function draft(core: Core, env: EnvironmentRef, task: string, options: Tr
     resumesParent: options.resumeParentOnCompletion === true,
     batch: around.item === undefined ? undefined : { id: around.item.id, index: around.item.index },
     idempotencyKey: options.idempotencyKey,
-    requestKey: options.requestKey,
+    requestKey: options.requestKey === undefined ? undefined : storedKey(options.requestKey),
     hasWaitpoint: around.isWaitedFor === true,
     error: failed?.error,
   };

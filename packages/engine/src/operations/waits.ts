@@ -1,11 +1,12 @@
 import type { EnvironmentRef, Refusal } from "../api.ts";
+import { storedKey } from "../domain/idempotency.ts";
 import { newId, friendly } from "../domain/ids.ts";
 import type { Transaction } from "../sql/database.ts";
 import { lockRun, type RunRow } from "../sql/runs.ts";
 import { moveTimer } from "../sql/timers.ts";
 import { insertWaitpoint, lockWaitpointByKey, readWaitpoint, retireKey, type NewWaitpoint, type WaitpointRow } from "../sql/waitpoints.ts";
 import { block, cannotWait } from "./blocking.ts";
-import { idBody, notFound, now, refuse, type Core } from "./core.ts";
+import { idBody, notFound, now, type Core } from "./core.ts";
 
 export interface KeyedWait {
   readonly idempotencyKey?: string;
@@ -48,7 +49,7 @@ type Blueprint = Pick<NewWaitpoint, "type" | "completesAfter" | "at" | "isComple
 
 /** A new waitpoint, or the one that its idempotency key stands for. An expired key is moved aside. */
 export async function makeWaitpoint(core: Core, tx: Transaction, env: EnvironmentRef, keyed: KeyedWait, blueprint: Blueprint): Promise<{ readonly waitpoint: WaitpointRow; readonly isCached: boolean }> {
-  const key = keyed.idempotencyKey;
+  const key = keyed.idempotencyKey === undefined ? undefined : storedKey(keyed.idempotencyKey);
   const { at } = blueprint;
   const expiresAt = keyed.idempotencyKeyExpiresAt ?? new Date(at.getTime() + core.settings.idempotencyKeyTtlMs);
   const draft: NewWaitpoint = {
@@ -72,13 +73,4 @@ export async function makeWaitpoint(core: Core, tx: Transaction, env: Environmen
 export async function armWaitpoint(core: Core, tx: Transaction, waitpointId: string, dueAt: Date): Promise<void> {
   await moveTimer(tx, "waitpoint", waitpointId, dueAt);
   tx.afterCommit(() => core.wakes.timer(dueAt));
-}
-
-/** For callers that pass dates from outside. */
-export function isDate(date: Date): boolean {
-  return Number.isFinite(date.getTime());
-}
-
-export function badDate(param: string): Refusal {
-  return refuse("request_invalid", `Cannot wait: ${param} is no date`, param);
 }

@@ -1,3 +1,4 @@
+import type { Duplex } from "node:stream";
 import pg from "pg";
 import type { Log } from "@torpor/observe";
 
@@ -37,8 +38,20 @@ export interface DatabaseOptions {
   readonly log: Log;
 }
 
-/** Sent when a connection opens: every statement is prepared, so its generic plan is made once; compiling plans never pays here. */
-const SESSION_OPTIONS = "-c plan_cache_mode=force_generic_plan -c jit=off -c lock_timeout=30s -c idle_in_transaction_session_timeout=60s";
+/**
+ * Sent when a connection opens. Every statement is prepared and its generic plan made once, perhaps while the tables are
+ * still empty: plans must not depend on statistics that do not exist yet, so they walk indexes and nest.
+ */
+const SESSION_OPTIONS = [
+  "plan_cache_mode=force_generic_plan",
+  "enable_seqscan=off",
+  "enable_hashjoin=off",
+  "enable_mergejoin=off",
+  "enable_bitmapscan=off",
+  "jit=off",
+  "lock_timeout=30s",
+  "idle_in_transaction_session_timeout=60s",
+].map((setting) => `-c ${setting}`).join(" ");
 
 /** Deadlock, serialization failure: certainly undone. */
 const RETRYABLE = new Set(["40P01", "40001"]);
@@ -56,7 +69,7 @@ export class Database implements Queryable {
   }
 
   async query<Row>(statement: Statement, params: readonly unknown[]): Promise<Row[]> {
-    const result = await this.#pool.query({ name: statement.name, text: statement.text, values: params as unknown[] });
+    const result = await this.#pool.query({ name: statement.name, text: statement.text, values: params.map(storable) });
     return result.rows as Row[];
   }
 
@@ -73,6 +86,9 @@ export class Database implements Queryable {
 
   async #once<T>(work: (tx: Transaction) => Promise<T>): Promise<T> {
     const client = await this.#pool.connect();
+    // A lost connection fails its statements, which is how we hear of it; unheard, the event would end the process.
+    const ignore = (): void => {};
+    client.on("error", ignore);
     const tx = new PipelinedTransaction(client);
     let broken: Error | undefined;
     try {
@@ -84,6 +100,7 @@ export class Database implements Queryable {
       broken = await tx.rollback();
       throw error;
     } finally {
+      client.off("error", ignore);
       client.release(broken);
     }
   }
@@ -96,6 +113,7 @@ export class Database implements Queryable {
 class PipelinedTransaction implements Transaction {
   readonly #client: pg.PoolClient;
   readonly #sent: Promise<unknown>[] = [];
+  #isGathering = false;
   readonly #afterCommit: (() => void)[] = [];
 
   constructor(client: pg.PoolClient) {
@@ -103,11 +121,13 @@ class PipelinedTransaction implements Transaction {
   }
 
   begin(): void {
+    this.#gather();
     this.#track(this.#client.query("begin"));
   }
 
   query<Row>(statement: Statement, params: readonly unknown[]): Promise<Row[]> {
-    const rows = this.#client.query({ name: statement.name, text: statement.text, values: params as unknown[] }).then((result) => result.rows as Row[]);
+    this.#gather();
+    const rows = this.#client.query({ name: statement.name, text: statement.text, values: params.map(storable) }).then((result) => result.rows as Row[]);
     this.#track(rows);
     return rows;
   }
@@ -117,6 +137,7 @@ class PipelinedTransaction implements Transaction {
   }
 
   async commit(): Promise<void> {
+    this.#gather();
     const committed = this.#client.query("commit");
     this.#track(committed);
     await Promise.all(this.#sent);
@@ -136,11 +157,28 @@ class PipelinedTransaction implements Transaction {
     }
   }
 
+  /** What is sent in one go of the caller leaves in one packet: a system call costs more than most statements. */
+  #gather(): void {
+    if (this.#isGathering) return;
+    this.#isGathering = true;
+    const { stream } = (this.#client as unknown as { readonly connection: { readonly stream: Duplex } }).connection;
+    stream.cork();
+    process.nextTick(() => {
+      this.#isGathering = false;
+      stream.uncork();
+    });
+  }
+
   #track(promise: Promise<unknown>): void {
     this.#sent.push(promise);
     // Awaited together at the commit; without this an early failure would count as unhandled.
     promise.catch(() => {});
   }
+}
+
+/** PostgreSQL's texts hold every character but NUL, which stands in no JSON text and in hardly any other. */
+function storable(value: unknown): unknown {
+  return typeof value === "string" && value.includes("\0") ? value.replaceAll("\0", "\uFFFD") : value;
 }
 
 export function connectionConfig(connectionString: string): pg.ClientConfig {

@@ -93,7 +93,7 @@ const INSERT_TASKS = sql(
   "tasks_insert",
   `insert into tasks (deployment_id, slug, file_path, export_name, queue_name, machine, max_duration_seconds, retry, ttl_seconds, trigger_source)
    select $1, t.slug, t.file_path, t.export_name, t.queue_name, t.machine, t.max_duration_seconds, t.retry, t.ttl_seconds, t.trigger_source
-   from jsonb_to_recordset($2::jsonb) as t (slug text, file_path text, export_name text, queue_name text, machine text, max_duration_seconds integer, retry jsonb, ttl_seconds integer, trigger_source text)`,
+   from json_to_recordset($2::json) as t (slug text, file_path text, export_name text, queue_name text, machine text, max_duration_seconds integer, retry json, ttl_seconds integer, trigger_source text)`,
 );
 
 export async function insertTasks(db: Queryable, deploymentId: string, tasks: readonly TaskRow[]): Promise<void> {

@@ -54,11 +54,11 @@ const INSERT = sql(
      select t.queue_name, t.ttl_seconds from tasks t
       where t.slug = $3 and t.deployment_id = coalesce($11::text, (select e.current_deployment_id from environments e where e.id = $2))
    ), run as (
-     insert into runs (id, environment_id, task, queue_name, concurrency_key, execution_status, status, snapshot_run_status, snapshot_id, snapshot_description, snapshot_seq, snapshot_at,
+     insert into runs (id, environment_id, task, queue_name, queue_is_named, concurrency_key, execution_status, status, snapshot_run_status, snapshot_id, snapshot_description, snapshot_seq, snapshot_at,
        deployment_id, version, locked_to_version, machine, max_attempts, max_duration_seconds, priority, score, ttl_seconds, created_at, updated_at, queued_at, delay_until,
        payload, payload_type, metadata, metadata_type, tags, is_test, trace_context, annotations, parent_run_id, root_run_id, depth, resumes_parent, batch_id, batch_index,
        idempotency_key, request_key, has_waitpoint, error, completed_at)
-     values ($1, $2, $3, coalesce($4, (select k.queue_name from known k), $5), $6, $7, $8, $8, $9, $10, 0, $19,
+     values ($1, $2, $3, coalesce($4, (select k.queue_name from known k), $5), $4::text is not null, $6, $7, $8, $8, $9, $10, 0, $19,
        $11, $12, $11 is not null, $13, $14, $15, $16, $17, coalesce($18, (select k.ttl_seconds from known k), $20), $19, $19, case when $7 = 'QUEUED' then $19::timestamptz end, $21,
        $22, $23, $24, $25, $26, $27, $28, $29, $30, coalesce($31, $30), $32, $33, $34, $35, $36, $37, $38, $39, case when $7 = 'FINISHED' then $19::timestamptz end)
      on conflict (environment_id, request_key) where request_key is not null do nothing

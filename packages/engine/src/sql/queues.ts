@@ -46,7 +46,7 @@ export interface DeclaredQueue {
 const DECLARE = sql(
   "queues_declare",
   `insert into queues (id, environment_id, name, type, concurrency_limit)
-   select q.id, $1, q.name, q.type, q.concurrency_limit from jsonb_to_recordset($2::jsonb) as q (id text, name text, type text, concurrency_limit integer) order by q.name
+   select q.id, $1, q.name, q.type, q.concurrency_limit from json_to_recordset($2::json) as q (id text, name text, type text, concurrency_limit integer) order by q.name
    on conflict (environment_id, name) do update set type = excluded.type, concurrency_limit = excluded.concurrency_limit`,
 );
 

@@ -49,17 +49,11 @@ export const RUN_COLUMNS = `r.id, r.environment_id, r.task, r.queue_name, r.conc
   r.parent_run_id, r.root_run_id, r.depth, r.batch_id, r.batch_index, e.type as environment_type`;
 
 const LOCK = sql("run_lock", `select ${RUN_COLUMNS} from runs r join environments e on e.id = r.environment_id where r.id = $1 for no key update of r`);
-const LOCK_SHARED = sql("run_lock_shared", `select ${RUN_COLUMNS} from runs r join environments e on e.id = r.environment_id where r.id = $1 for share of r`);
 const READ = sql("run_read", `select ${RUN_COLUMNS} from runs r join environments e on e.id = r.environment_id where r.id = $1`);
 
 /** Takes the run's lock: every operation on a run begins with it, so operations on one run follow one another. */
 export async function lockRun(db: Queryable, runId: string): Promise<RunRow | undefined> {
   return (await db.query<RunRow>(LOCK, [runId]))[0];
-}
-
-/** Keeps the run from changing, beside others who only look. */
-export async function lockRunShared(db: Queryable, runId: string): Promise<RunRow | undefined> {
-  return (await db.query<RunRow>(LOCK_SHARED, [runId]))[0];
 }
 
 export async function readRun(db: Queryable, runId: string): Promise<RunRow | undefined> {

@@ -5,14 +5,19 @@ const ADD = sql(
   "timeline_add",
   `insert into run_events (run_id, at, name, duration_ms, reason, runner_id, snapshot_id, properties)
    select $1, e.at, e.name, e.duration_ms, e.reason, e.runner_id, e.snapshot_id, e.properties
-   from jsonb_to_recordset($2::jsonb) as e (at timestamptz, name text, duration_ms double precision, reason text, runner_id text, snapshot_id text, properties jsonb)
+   from json_to_recordset($2::json) as e (at timestamptz, name text, duration_ms double precision, reason text, runner_id text, snapshot_id text, properties json)
    limit greatest(0, $3 - (select count(*) from run_events o where o.run_id = $1))`,
 );
 
 /** Adds what nodes tell about a run; beyond `limit` lines a run's events are dropped. */
 export async function addRunEvents(db: Queryable, runId: string, events: readonly TimelineEvent[], limit: number): Promise<void> {
   const rows = events.map((e) => ({ at: e.at, name: e.name, duration_ms: e.durationMs ?? null, reason: e.reason ?? null, runner_id: e.runnerId ?? null, snapshot_id: e.snapshotId ?? null, properties: e.properties ?? null }));
-  await db.query(ADD, [runId, JSON.stringify(rows), limit]);
+  await db.query(ADD, [runId, JSON.stringify(rows, withoutNul), limit]);
+}
+
+/** PostgreSQL's texts hold every character but this one. */
+function withoutNul(_key: string, value: unknown): unknown {
+  return typeof value === "string" ? value.replaceAll("\0", "\uFFFD") : value;
 }
 
 export interface TimelineRow {
@@ -30,7 +35,7 @@ const READ = sql(
   "timeline_read",
   `select * from (
      select 'engine' as source, s.created_at as at, s.execution_status as name, null::double precision as duration_ms, s.description as reason, s.runner_id, 'snapshot_' || s.id as snapshot_id,
-       jsonb_strip_nulls(jsonb_build_object('runStatus', s.run_status, 'attempt', s.attempt_number, 'node', s.instance_name, 'checkpoint', 'checkpoint_' || s.checkpoint_id, 'batch', 'batch_' || s.batch_id)) as properties,
+       json_strip_nulls(json_build_object('runStatus', s.run_status, 'attempt', s.attempt_number, 'node', s.instance_name, 'checkpoint', 'checkpoint_' || s.checkpoint_id, 'batch', 'batch_' || s.batch_id)) as properties,
        s.seq as place
      from snapshots s where s.run_id = $1
      union all
