@@ -8,6 +8,10 @@ import type { RouteCaller } from "../src/callers.ts";
 export type Fault =
   /** Nobody answers, and it did not happen. */
   | "refuse_connection"
+  /** Nothing is wrong with this one: for the ones after it. */
+  | "pass"
+  /** It is not done, but nobody can tell. */
+  | "lose_request"
   /** It is done, and the answer is lost. */
   | "lose_reply"
   /** It is neither done nor answered until released. */
@@ -62,8 +66,10 @@ export class Loopback implements RouteCaller {
 
   call: RouteCaller["call"] = async <R>(declared: R, input: CallInput<R> = {}): Promise<CallOutcome<ReplyOf<R>>> => {
     const route = declared as Route;
+    this.calls.push({ path: route.path, method: route.method, params: (input.params ?? {}) as Record<string, string>, body: wire(input.body), headers: { ...input.headers } });
     const fault = this.down ? "refuse_connection" : this.#takeFault(route);
     if (fault === "refuse_connection") return { kind: "unreachable", happened: "no", message: "ECONNREFUSED" };
+    if (fault === "lose_request") return { kind: "unreachable", happened: "maybe", message: "socket hang up" };
     if (typeof fault === "object" && "hold" in fault) await fault.hold;
     if (typeof fault === "object" && "status" in fault) return refused(fault.status, fault.code, "ordered by the test");
     const outcome = await this.#answer(route, input as CallInput<Route>);
@@ -74,9 +80,7 @@ export class Loopback implements RouteCaller {
     const mounted = this.#routes.get(key(route));
     if (mounted === undefined) return refused(404, undefined, `no route ${key(route)}`);
     const headers = { ...input.headers } as Record<string, string>;
-    const wire = <T>(value: T): T => (value === undefined || Buffer.isBuffer(value) ? value : (JSON.parse(JSON.stringify(value)) as T));
     const params = (input.params ?? {}) as Record<string, string>;
-    this.calls.push({ path: route.path, method: route.method, params, body: wire(input.body), headers });
     try {
       const caller = mounted.route.auth === "sandbox" ? await this.#caller(headers, this.remoteAddress) : null;
       const result = await mounted.handler({
@@ -104,6 +108,11 @@ export class Loopback implements RouteCaller {
     const index = this.#faults.findIndex((fault) => fault.route === key(route));
     return index === -1 ? undefined : this.#faults.splice(index, 1)[0]?.fault;
   }
+}
+
+/** What is left of a value after it was sent as JSON. */
+function wire<T>(value: T): T {
+  return value === undefined || Buffer.isBuffer(value) ? value : (JSON.parse(JSON.stringify(value)) as T);
 }
 
 function key(route: Pick<Route, "method" | "path">): string {

@@ -3,6 +3,7 @@ import { CALLBACK_SIGNATURE_HEADER, workload, WORKLOAD_HEADERS } from "@torpor/c
 import type { CallOutcome } from "@torpor/http";
 import { ManualClock, type Random } from "@torpor/kernel";
 import { createMetrics, silentLog } from "@torpor/observe";
+import type { RouteCaller } from "../src/callers.ts";
 import { readConfig } from "../src/config.ts";
 import { createCore, type Core } from "../src/core.ts";
 import { snapshotComplete } from "../src/workload/routes.ts";
@@ -47,6 +48,8 @@ export class TestNode {
   readonly notified: string[] = [];
   #options: NodeOptions;
   #stop = new AbortController();
+  /** The process that this core stands for; a killed one neither calls nor hears anybody any more. */
+  #life = new AbortController();
   core: Core;
   /** The workload API, as runners reach it. */
   workload: Loopback;
@@ -84,19 +87,18 @@ export class TestNode {
   /** What a `kill -9` and a new start leave: everything in memory is gone. */
   async restart(): Promise<void> {
     this.kill();
-    this.#stop = new AbortController();
-    this.core = this.#build();
-    this.workload = this.#serve();
     await this.start();
   }
 
   kill(): void {
+    this.#life.abort();
     this.#stop.abort();
     this.subscribed.clear();
     void this.core.consumers.drain();
     void this.core.events.close();
-    this.platformLink.calls.length = 0;
+    this.#stop = new AbortController();
     this.core = this.#build();
+    this.workload = this.#serve();
   }
 
   async deliver(body: Buffer, headers: Record<string, string>): Promise<number> {
@@ -141,16 +143,26 @@ export class TestNode {
   }
 
   #build(): Core {
+    this.#life = new AbortController();
+    const { signal: death } = this.#life;
+    const whileAlive = (link: Loopback): RouteCaller => ({
+      call: async (route, input) => {
+        if (death.aborted) return await new Promise(() => {});
+        const signal = input?.signal === undefined ? death : AbortSignal.any([death, input.signal]);
+        const outcome = await link.call(route, { ...input, signal } as typeof input);
+        return death.aborted ? await new Promise(() => {}) : outcome;
+      },
+    });
     const config = readConfig({ ...ENV, ...this.#options.env }, { instanceName: () => "node" });
     return createCore(config, {
       clock: this.clock,
       random: seeded(),
       log: process.env["TEST_LOG"] === undefined ? silentLog : printLog,
       metrics: createMetrics({ withProcess: false }),
-      platform: this.platformLink,
-      gateway: this.gatewayLink,
+      platform: whileAlive(this.platformLink),
+      gateway: whileAlive(this.gatewayLink),
       broker: this.#options.broker ?? null,
-      subscriptions: { subscribe: (id) => void this.subscribed.add(id), unsubscribe: (id) => void this.subscribed.delete(id) },
+      subscriptions: { subscribe: (id) => void (!death.aborted && this.subscribed.add(id)), unsubscribe: (id) => void (!death.aborted && this.subscribed.delete(id)) },
       address: () => ({ protocol: "http", domain: "127.0.0.1", port: 8020 }),
       callbackUrl: () => "http://127.0.0.1:8020/api/v1/compute/snapshot-complete",
       stop: this.#stop.signal,

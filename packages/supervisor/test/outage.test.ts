@@ -32,49 +32,49 @@ describe("the platform is lost while a run falls asleep", () => {
     expect(node.gateway.images.size).toBe(1);
   });
 
-  it("the answer to the report is lost and the look fails too: it stays frozen until the platform is back", async () => {
+  it("the answer to the report is lost and so is the look: it stays frozen, neither destroyed nor thawed, until the platform is back", async () => {
     await started();
     const runner = await node.waiting();
-    const held = Promise.withResolvers<void>();
-    node.platformLink.failNext(workerActions.completeSuspension, { hold: held.promise });
-    await node.clock.advance(6_000);
-    node.platformLink.failNext(workerActions.completeSuspension, "lose_reply");
-    held.resolve();
-    await node.clock.advance(0);
-    node.platformLink.down = true;
-    await node.clock.advance(30_000);
-    expect(node.gateway.names().length).toBeLessThanOrEqual(1);
-    node.platformLink.down = false;
-    await node.clock.advance(10_000);
-    expect(node.platform.status(runner.runId)).toBe("SUSPENDED");
+    const outage = Array.from({ length: 6 }, () => ({ status: 503 }));
+    node.platformLink.failNext(workerActions.completeSuspension, "lose_reply", ...outage);
+    node.platformLink.failNext(workerActions.latestSnapshot, "pass", ...outage);
+    await node.clock.advance(7_000);
+    expect(node.gateway.instance(runner.name).state).toBe("held");
+    await node.clock.advance(20_000);
+    expect(node.platform.statuses(runner.runId).filter((status) => status === "SUSPENDED").length).toBe(1);
     expect(node.gateway.names()).toEqual([]);
   });
 
   it("for as long as the gateway holds: thawed, files deleted, and put to sleep later", async () => {
     await started({ env: { TORPOR_SNAPSHOT_HOLD_MS: "20000" } });
     const runner = await node.waiting();
-    const held = Promise.withResolvers<void>();
-    node.platformLink.failNext(workerActions.completeSuspension, { hold: held.promise });
-    await node.clock.advance(6_000);
-    node.platformLink.down = true;
-    node.platformLink.failNext(workerActions.completeSuspension, { status: 503 });
-    held.resolve();
-    node.platform.routes();
-    await node.clock.advance(25_000);
-    if (node.platform.status(runner.runId) === "EXECUTING_WITH_WAITPOINTS") {
-      expect(node.gateway.instance(runner.name).state).toBe("running");
-      expect(node.gateway.images.size).toBe(0);
-      node.platformLink.down = false;
-      await node.clock.advance(60_000);
-    }
+    const outage = Array.from({ length: 40 }, () => "lose_request" as const);
+    node.platformLink.failNext(workerActions.completeSuspension, ...outage.slice(0, 12));
+    node.platformLink.failNext(workerActions.latestSnapshot, "pass", ...outage.slice(0, 12));
+    await node.clock.advance(20_000);
+    expect(node.gateway.instance(runner.name).state).toBe("held");
+    await node.clock.advance(7_000);
+    expect(node.gateway.instance(runner.name).state).toBe("running");
+    expect(node.gateway.images.size).toBe(0);
+    expect(node.sleepEvents(runner.runId)).toContain("snapshot.failed:outcome_unknown");
+    await node.clock.advance(60_000);
     expect(node.platform.status(runner.runId)).toBe("SUSPENDED");
+  });
+
+  it("and was never reached with the report: thawed when the gateway's patience ends", async () => {
+    await started({ env: { TORPOR_SNAPSHOT_HOLD_MS: "20000" } });
+    const runner = await node.waiting();
+    node.platformLink.failNext(workerActions.completeSuspension, ...Array.from({ length: 12 }, () => "refuse_connection" as const));
+    await node.clock.advance(27_000);
+    expect(node.gateway.instance(runner.name).state).toBe("running");
+    expect(node.sleepEvents(runner.runId)).toContain("snapshot.failed:platform_unreachable");
   });
 
   it("a repeated report that is refused after the first was accepted does not thaw a sleeping run", async () => {
     await started();
     const runner = await node.waiting();
     node.platformLink.failNext(workerActions.completeSuspension, "lose_reply");
-    node.platformLink.failNext(workerActions.latestSnapshot, { hold: Promise.resolve() }, { status: 503 });
+    node.platformLink.failNext(workerActions.latestSnapshot, "pass", { status: 503 });
     await node.clock.advance(8_000);
     expect(node.platformLink.countOf(workerActions.completeSuspension)).toBeGreaterThanOrEqual(2);
     expect(node.platform.status(runner.runId)).toBe("SUSPENDED");

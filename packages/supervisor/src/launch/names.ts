@@ -14,8 +14,8 @@ const TAIL_LENGTH = 8;
 
 /**
  * The runner that a checkpoint is restored into. It must differ from the one that was frozen: a restored runner that reads
- * its own old id takes itself for replaced and leaves without a word. So when a checkpoint is handed out again, a counter follows.
+ * its own old id takes itself for replaced and leaves without a word. So a second name for the same checkpoint has a counter behind it.
  */
-export function restoredName(runId: string, checkpointId: string, handOut: number): string {
-  return `runner-${bodyOf(runId)}-${checkpointId.slice(-TAIL_LENGTH)}${handOut > 1 ? `-${handOut}` : ""}`;
+export function restoredName(runId: string, checkpointId: string, number: number): string {
+  return `runner-${bodyOf(runId)}-${checkpointId.slice(-TAIL_LENGTH)}${number > 1 ? `-${number}` : ""}`;
 }

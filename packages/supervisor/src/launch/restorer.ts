@@ -23,7 +23,7 @@ import type { PlaceFailure, Placer } from "./placer.ts";
 /** How long we wait for our own freezing of this run to end before we believe the hand-out alone. */
 const SETTLE_WITHIN_MS = 15_000;
 const CONTINUE_ATTEMPTS = 4;
-const MAX_HAND_OUTS = 10_000;
+const MAX_REMEMBERED = 10_000;
 
 export interface RestorerDeps {
   readonly config: SupervisorConfig;
@@ -52,8 +52,8 @@ type Message = DequeuedMessage & { readonly checkpoint: NonNullable<DequeuedMess
 
 export class Restorer {
   readonly #deps: RestorerDeps;
-  /** How often each checkpoint was handed out to us. */
-  readonly #handOuts = new Map<string, number>();
+  /** How many names were used for each checkpoint. */
+  readonly #namesUsed = new Map<string, number>();
   /** Names that the runner of a sleeping run has had (R3). */
   readonly #lineages = new Map<string, readonly string[]>();
 
@@ -64,7 +64,7 @@ export class Restorer {
   /** A runner was put to sleep: whoever is restored from it answers to its names. */
   remember(runId: string, runner: Runner): void {
     this.#lineages.set(runId, [...runner.lineage, runner.name]);
-    if (this.#lineages.size > MAX_HAND_OUTS) this.#lineages.delete(this.#lineages.keys().next().value ?? "");
+    if (this.#lineages.size > MAX_REMEMBERED) this.#lineages.delete(this.#lineages.keys().next().value ?? "");
   }
 
   /** Restores the run's checkpoint into a new sandbox and continues the run. */
@@ -78,11 +78,11 @@ export class Restorer {
     const startedMs = clock.monotonicMs();
     const lineage = await this.#lineageOf(message);
     const gate = Promise.withResolvers<void>();
-    const handOut = this.#count(message.checkpoint.id);
+    const usedBefore = this.#namesUsed.get(message.checkpoint.id) ?? 0;
     const placement = await placer.place({
       isRestore: true,
       snapshotId,
-      nameOf: (tryNumber) => restoredName(runId, message.checkpoint.id, handOut + tryNumber - 1),
+      nameOf: (tryNumber) => restoredName(runId, message.checkpoint.id, this.#use(message.checkpoint.id, usedBefore + tryNumber)),
       onTry: (name) => void this.#expect(name, message, lineage, gate.promise),
       onNotStarted: (name) => void runners.remove(name),
       ask: (name) =>
@@ -177,12 +177,12 @@ export class Restorer {
     return image === undefined ? [] : [image.instanceName];
   }
 
-  #count(checkpointId: string): number {
-    const handOut = (this.#handOuts.get(checkpointId) ?? 0) + 1;
-    this.#handOuts.delete(checkpointId);
-    this.#handOuts.set(checkpointId, handOut);
-    if (this.#handOuts.size > MAX_HAND_OUTS) this.#handOuts.delete(this.#handOuts.keys().next().value ?? "");
-    return handOut;
+  /** Notes the number of a name as used. */
+  #use(checkpointId: string, number: number): number {
+    this.#namesUsed.delete(checkpointId);
+    this.#namesUsed.set(checkpointId, number);
+    if (this.#namesUsed.size > MAX_REMEMBERED) this.#namesUsed.delete(this.#namesUsed.keys().next().value ?? "");
+    return number;
   }
 }
 

@@ -22,8 +22,7 @@ export interface ReportDeps {
   readonly stop: AbortSignal;
 }
 
-const RETRY_BASE_MS = 100;
-const RETRY_MAX_MS = 5_000;
+const BACKOFF = { baseMs: 100, factor: 2, maxMs: 5_000 };
 /** Before the gateway thaws by itself, there must be time to do it on purpose. */
 const DEADLINE_MARGIN_MS = 3_000;
 
@@ -39,8 +38,9 @@ export async function reportSuspension(deps: ReportDeps, intent: Intent, image: 
     const learned = told === "not_reached" ? "unknown" : await learn(deps, intent, image);
     if (learned === "accepted" || (learned === "refused" && told !== "lost")) return learned;
     if (deps.stop.aborted) return "stopped";
-    if (deps.clock.monotonicMs() > image.deadlineMs - DEADLINE_MARGIN_MS) return mayHaveHappened ? "outcome_unknown" : "platform_unreachable";
-    await pause(deps, intent, attempt);
+    const leftMs = image.deadlineMs - DEADLINE_MARGIN_MS - deps.clock.monotonicMs();
+    if (leftMs <= 0) return mayHaveHappened ? "outcome_unknown" : "platform_unreachable";
+    await pause(deps, intent, Math.min(leftMs, backoffMs(attempt, { ...BACKOFF, random: deps.random })));
   }
 }
 
@@ -67,9 +67,8 @@ async function learn(deps: ReportDeps, intent: Intent, image: WrittenImage): Pro
 }
 
 /** Waits before the next try, or until something about the run is heard. */
-async function pause(deps: ReportDeps, intent: Intent, attempt: number): Promise<void> {
+async function pause(deps: ReportDeps, intent: Intent, delayMs: number): Promise<void> {
   const awake = new AbortController();
-  const delayMs = backoffMs(attempt, { baseMs: RETRY_BASE_MS, factor: 2, maxMs: RETRY_MAX_MS, random: deps.random });
   await Promise.race([sleep(deps.clock, delayMs, AbortSignal.any([deps.stop, awake.signal])), intent.poked]);
   awake.abort();
 }
