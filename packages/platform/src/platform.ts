@@ -9,6 +9,7 @@ import { TokenHeaders } from "./auth/tokenHeaders.ts";
 import type { Config } from "./config.ts";
 import { allowBrowsers } from "./crossOrigin.ts";
 import { PlatformDatabase } from "./database.ts";
+import { Drain } from "./drain.ts";
 import { Housekeeping } from "./housekeeping.ts";
 import { serveMetrics } from "./metricsServer.ts";
 import { Origins } from "./origins.ts";
@@ -76,7 +77,9 @@ async function start(config: Config, deps: PlatformDeps, scope: Scope): Promise<
   scope.use(parts.intake);
   scope.use(parts.housekeeping);
   parts.housekeeping.start();
-  const server = scope.use(await serve(config, deps, { ...parts, engine }));
+  const drain = new Drain(clock, log);
+  const server = scope.use(await serve(config, deps, { ...parts, engine, drain }));
+  scope.use(drain.closer(server));
   const auth = { identities: parts.identities, managedSecret: config.managedSecret };
   scope.use(serveWorkerSocket({ server: server.node, engine, auth, maxSubscriptions: config.limits.maxSubscriptions, log, metrics }));
   if (config.metrics !== null) scope.use(await serveMetrics(config.metrics, metrics));
@@ -104,7 +107,7 @@ function buildParts(config: Config, deps: PlatformDeps, { engine, database }: { 
   };
 }
 
-async function serve(config: Config, deps: PlatformDeps, parts: Parts & { engine: Engine }): Promise<RunningServer> {
+async function serve(config: Config, deps: PlatformDeps, parts: Parts & { engine: Engine; drain: Drain }): Promise<RunningServer> {
   const { clock, log, metrics } = deps;
   const { listen, limits } = config;
   const origins = new Origins(config.origins);
@@ -119,6 +122,7 @@ async function serve(config: Config, deps: PlatformDeps, parts: Parts & { engine
     maxConnections: limits.maxConnections,
     requestTimeoutMs: limits.requestTimeoutMs,
     extend: (app) => {
+      parts.drain.watch(app);
       packets.serve(app);
       allowBrowsers(app, routes);
     },
@@ -129,12 +133,13 @@ async function serve(config: Config, deps: PlatformDeps, parts: Parts & { engine
 
 interface RouteParts extends Parts {
   readonly engine: Engine;
+  readonly drain: Drain;
   readonly packets: Packets;
   readonly origins: Origins;
 }
 
 function allRoutes(config: Config, { clock, random, log }: PlatformDeps, parts: RouteParts): Mounted[] {
-  const { engine, identities, oneTimeTokens, tokenHeaders, packets, intake, store, origins } = parts;
+  const { engine, identities, oneTimeTokens, tokenHeaders, packets, intake, store, origins, drain } = parts;
   const { limits } = config;
   const taskEnvironment = new TaskEnvironment({ identities, origins });
   return [
@@ -149,7 +154,7 @@ function allRoutes(config: Config, { clock, random, log }: PlatformDeps, parts: 
     ...deploymentRoutes({ engine }),
     ...triggerCliRoutes({ engine, identities, origins }),
     ...telemetryRoutes({ engine, identities, intake, store, clock }),
-    ...workerRoutes({ engine, taskEnvironment, dequeueWaitMs: config.dequeueWaitMs, log }),
+    ...workerRoutes({ engine, taskEnvironment, dequeueWaitMs: config.dequeueWaitMs, draining: drain.signal, log }),
     ...adminRoutes({ engine, random }),
     ...healthRoutes({ engine }),
   ];

@@ -10,6 +10,8 @@ export interface WorkerDeps {
   readonly engine: EngineForWorkers;
   readonly taskEnvironment: TaskEnvironment;
   readonly dequeueWaitMs: number;
+  /** Fires when this process is going: whoever waits for a run is answered with none, and asks elsewhere. */
+  readonly draining: AbortSignal;
   readonly log: Log;
 }
 
@@ -35,11 +37,11 @@ function instanceRoutes({ engine }: WorkerDeps): Mounted[] {
   ];
 }
 
-function dequeueRoutes({ engine, dequeueWaitMs, log }: WorkerDeps): Mounted[] {
+function dequeueRoutes({ engine, dequeueWaitMs, draining, log }: WorkerDeps): Mounted[] {
   return [
     mount(workerActions.dequeue, async ({ body, caller, signal }) => {
       const { maxResources } = body;
-      const messages = await engine.dequeue(caller.ref, { waitMs: dequeueWaitMs, signal, ...(maxResources === undefined ? {} : { maxResources }) });
+      const messages = await engine.dequeue(caller.ref, { waitMs: dequeueWaitMs, signal: AbortSignal.any([signal, draining]), ...(maxResources === undefined ? {} : { maxResources }) });
       if (signal.aborted) await giveBack(messages, caller);
       return [...messages];
     }),
