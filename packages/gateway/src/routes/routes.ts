@@ -89,7 +89,7 @@ async function viewOf(core: Core, { record }: Sandbox): Promise<InstanceView> {
     state: record.state,
     image: record.image,
     address: record.address,
-    metadata: record.metadata,
+    metadata: { ...record.guestMetadata, ...record.metadata },
     createdAt: new Date(record.createdAtMs),
     memoryImageId: record.snapshot?.memoryImageId ?? null,
     memoryBytes: usage?.memoryBytes ?? null,
