@@ -58,12 +58,14 @@ function groupOf(program: Commander, name: string): Commander {
 async function runOne(command: Command, input: Parsed, { process, repoDir, stateDir }: CommandLineOptions): Promise<ExitCode> {
   const terminal = createTerminal({ out: process.stdout, err: process.stderr, env: process.env }, { json: input.options["json"] === true });
   const stop = stopSignal(process);
+  const held = setInterval(() => {}, 2 ** 30); // a command may wait on nothing but timers, which do not keep a process alive
   const context: CommandContext = { terminal, env: process.env, cwd: process.cwd(), repoDir, stateDir, signal: stop.signal };
   try {
     return await command.run(context, input);
   } catch (error) {
     return report(error, terminal);
   } finally {
+    clearInterval(held);
     stop.release();
   }
 }

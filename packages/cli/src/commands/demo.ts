@@ -117,7 +117,8 @@ async function watchStory({ terminal, signal }: CommandContext, { sdk, node, wat
     const nowMs = systemClock.monotonicMs();
     const sample = await look(sdk, node, watched, nowMs);
     noteProcesses(sample);
-    terminal.draw(liveLines(terminal, sample, nowMs - startedMs));
+    const { lines, footer } = liveLines(terminal, sample, nowMs - startedMs);
+    terminal.draw(lines, footer);
     if (watched.every(isOver)) break;
     if (nowMs - startedMs > STORY_LIMIT_MS) throw new CommandFailure(EXIT.failed, `Cannot finish the demo: after ${showMs(STORY_LIMIT_MS)} these runs still go on: ${watched.filter((one) => !isOver(one)).map(({ runId }) => runId).join(", ")}`);
     if ((await sleep(systemClock, LOOK_EVERY_MS, signal)) === "aborted") throw new CommandFailure(EXIT.failed, "Stopped before the end");

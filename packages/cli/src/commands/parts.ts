@@ -1,13 +1,11 @@
-import { readGatewayConfig, startGateway } from "@torpor/gateway";
 import { Scope, systemClock, systemRandom, type Closable } from "@torpor/kernel";
 import { createLog, createMetrics, type LogLevel } from "@torpor/observe";
-import { readConfig as readPlatformConfig, startPlatform } from "@torpor/platform";
-import { readConfig as readSupervisorConfig, startSupervisor } from "@torpor/supervisor";
-import { readConfig as readWarmStartConfig, startWarmStart } from "@torpor/warmstart";
 import { hostname } from "node:os";
 import type { Command, CommandContext } from "../command.ts";
 import { EXIT } from "../exitCodes.ts";
 import { untilAborted } from "./up.ts";
+
+// Parts are imported when they are started: `./torpor runs list` need not load a database driver.
 
 type StartPart = (env: NodeJS.ProcessEnv) => Promise<Closable>;
 
@@ -17,23 +15,28 @@ function dependencies(part: string, env: NodeJS.ProcessEnv) {
   return { clock: systemClock, random: systemRandom, log: createLog({ level, part }), metrics: createMetrics({ withProcess: true }) };
 }
 
-const platform: StartPart = (env) => startPlatform(readPlatformConfig(env), dependencies("platform", env));
+const platform: StartPart = async (env) => {
+  const { readConfig, startPlatform } = await import("@torpor/platform");
+  return await startPlatform(readConfig(env), dependencies("platform", env));
+};
 
 const gateway: StartPart = async (env) => {
+  const { readGatewayConfig, startGateway } = await import("@torpor/gateway");
   const config = readGatewayConfig(env);
   const running = await startGateway(config, dependencies("gateway", env));
   return { close: () => running.close({ destroy: config.onExit === "destroy" }) };
 };
 
-const warmstart: StartPart = (env) => startWarmStart(readWarmStartConfig(env), dependencies("warmstart", env));
-
-const supervisor: StartPart = (env) => startSupervisor(readSupervisorConfig(env, { instanceName: hostname }), dependencies("supervisor", env));
+const supervisor: StartPart = async (env) => {
+  const { readConfig, startSupervisor } = await import("@torpor/supervisor");
+  return await startSupervisor(readConfig(env, { instanceName: hostname }), dependencies("supervisor", env));
+};
 
 /** The gateway first and last: the supervisor needs it to start and to drain. */
 const node: StartPart = async (env) => {
   const scope = new Scope();
   try {
-    for (const start of [gateway, warmstart, supervisor]) scope.use(await start(env));
+    for (const start of [gateway, supervisor]) scope.use(await start(env));
     return scope;
   } catch (error) {
     await scope.close();
@@ -62,6 +65,5 @@ export const PART_COMMANDS: readonly Command[] = [
   partCommand("platform", "run a platform", platform),
   partCommand("supervisor", "run a supervisor", supervisor),
   partCommand("gateway", "run a gateway", gateway),
-  partCommand("warmstart", "run a warm-start broker", warmstart),
   partCommand("node", "run a node: gateway, warm-start broker and supervisor in one process", node),
 ];

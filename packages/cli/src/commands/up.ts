@@ -83,11 +83,5 @@ function announce({ terminal }: CommandContext, { file, dataDir }: Plane, driver
 /** Resolves when the signal fires. */
 export function untilAborted(signal: AbortSignal): Promise<void> {
   if (signal.aborted) return Promise.resolve();
-  return new Promise((resolve) => {
-    const held = setInterval(() => {}, 2 ** 30); // nothing else need keep this process alive
-    signal.addEventListener("abort", () => {
-      clearInterval(held);
-      resolve();
-    }, { once: true });
-  });
+  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
 }

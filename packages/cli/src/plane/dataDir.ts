@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { isAbsolute, join, resolve } from "node:path";
 import type { CommandContext, CommandInput } from "../command.ts";
 import { textOption } from "../command.ts";
@@ -16,8 +16,10 @@ export function dataDirOf(context: CommandContext, input: CommandInput): string 
   return isAbsolute(named) ? named : resolve(context.cwd, named);
 }
 
-/** Makes a data directory that its owner alone can enter. */
+/** Makes a data directory. Others may pass through it (PostgreSQL runs as another user) and read nothing in it. */
 export function ensureDataDir(dataDir: string): void {
+  mkdirSync(dataDir, { recursive: true });
+  chmodSync(dataDir, 0o711);
   mkdirSync(join(dataDir, "logs"), { recursive: true, mode: 0o700 });
 }
 

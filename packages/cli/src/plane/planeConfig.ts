@@ -107,8 +107,6 @@ export function supervisorEnv(config: PlaneConfig): Record<string, string> {
     COMPUTE_GATEWAY_AUTH_TOKEN: secrets.gatewayToken.reveal(),
     COMPUTE_SNAPSHOTS_ENABLED: driver === "gvisor" ? "true" : "false",
     TORPOR_SNAPSHOT_CALLBACK_URL: `http://127.0.0.1:${ports.workload}/api/v1/compute/snapshot-complete`,
-    TRIGGER_WARM_START_URL: addresses.warmStartUrl,
-    TRIGGER_WARM_START_DISPATCH_URL: `http://127.0.0.1:${ports.warmStart}`,
     METRICS_PORT: "0",
   };
 }

@@ -12,8 +12,8 @@ export interface Terminal {
   value(value: unknown): void;
   /** A step of something that takes a while. */
   progress(text: string): void;
-  /** Draws `lines` where the last drawing was; without a terminal it prints only lines that changed. */
-  draw(lines: readonly string[]): void;
+  /** Draws lines and a footer where the last drawing was; without a terminal it prints only lines that changed, and no footer. */
+  draw(lines: readonly string[], footer: string): void;
   /** Leaves the last drawing where it is. */
   endDrawing(): void;
   error(text: string, hint?: string): void;
@@ -38,7 +38,7 @@ export function createTerminal(streams: TerminalStreams, options: { readonly jso
     line: (text) => void (options.json || streams.out.write(`${text}\n`)),
     value: (value) => void (options.json && streams.out.write(`${JSON.stringify(value, null, 2)}\n`)),
     progress: (text) => void streams.err.write(`${streams.err.isTTY === true && coloured ? styleText("dim", text, { validateStream: false }) : text}\n`),
-    draw: (lines) => void (options.json || drawing.draw(lines)),
+    draw: (lines, footer) => void (options.json || drawing.draw(lines, footer)),
     endDrawing: () => drawing.end(),
     error: (text, hint) => {
       streams.err.write(`${streams.err.isTTY === true && coloured ? styleText("red", "error", { validateStream: false }) : "error"}: ${text}\n`);
@@ -48,11 +48,11 @@ export function createTerminal(streams: TerminalStreams, options: { readonly jso
   };
 }
 
-function createDrawing(out: NodeJS.WriteStream, isInteractive: boolean): { draw(lines: readonly string[]): void; end(): void } {
+function createDrawing(out: NodeJS.WriteStream, isInteractive: boolean): { draw(lines: readonly string[], footer: string): void; end(): void } {
   let height = 0;
   let shown = new Set<string>();
   return {
-    draw(lines) {
+    draw(lines, footer) {
       if (!isInteractive) {
         for (const text of lines) if (!shown.has(text)) out.write(`${text}\n`);
         shown = new Set(lines);
@@ -60,8 +60,8 @@ function createDrawing(out: NodeJS.WriteStream, isInteractive: boolean): { draw(
       }
       const width = Math.max(20, (out.columns ?? 100) - 1);
       const up = height > 0 ? `\u001b[${height}A` : "";
-      out.write(`${up}${lines.map((text) => `\u001b[2K${clip(text, width)}\n`).join("")}\u001b[0J`);
-      height = lines.length;
+      out.write(`${up}${[...lines, footer].map((text) => `\u001b[2K${clip(text, width)}\n`).join("")}\u001b[0J`);
+      height = lines.length + 1;
     },
     end() {
       height = 0;

@@ -17,7 +17,7 @@ export interface RunnerEnvFacts {
   readonly nowMs: number;
 }
 
-/** The environment of a fresh runner. The project's own facts (content hash, project) are in the image. */
+/** The environment of a fresh runner. What its project says of itself (content hash, ref) is in the image. */
 export function runnerEnv(config: SupervisorConfig, facts: RunnerEnvFacts): Record<string, string> {
   const { message, address } = facts;
   const { runner } = config;
@@ -26,6 +26,7 @@ export function runnerEnv(config: SupervisorConfig, facts: RunnerEnvFacts): Reco
     OTEL_EXPORTER_OTLP_ENDPOINT: runner.otlpEndpoint,
     TRIGGER_DEQUEUED_AT_MS: String(message.dequeuedAt.getTime()),
     TRIGGER_POD_SCHEDULED_AT_MS: String(Math.round(facts.nowMs)),
+    TRIGGER_PROJECT_ID: message.project.id,
     TRIGGER_ENV_ID: message.environment.id,
     TRIGGER_DEPLOYMENT_ID: facts.deploymentId,
     TRIGGER_DEPLOYMENT_FRIENDLY_ID: deploymentIdOf(message),
