@@ -1,7 +1,7 @@
 // Starts sandboxes, from an image or from a memory image.
 //
 //   S1  A request is known by its name and body: the same again gets the same answer, also after a restart and after its
-//       sandbox ended. Another body for a name in use is refused.
+//       sandbox ended, until it is deleted. Another body for a name in use is refused.
 //   S2  What certainly did not start is told apart from what may have.
 //   S3  A memory image is checked, then consumed, then run (L6). If it certainly did not run it is given back; else it is deleted (L7).
 import { TorporError, type CreateInstanceBody, type MemoryImageId, type RestoreBody } from "@torpor/contracts";
@@ -79,9 +79,12 @@ export class Launcher {
     return outcome;
   }
 
-  /** Ends a sandbox. Idempotent: absent is fine. The caller has ended what was under way with it. */
+  /** Ends a sandbox and frees its name. The caller has ended what was under way with it. Throws when something could not be freed. */
   async delete(sandbox: Sandbox): Promise<void> {
-    await sandbox.serial.run(() => endSandbox(this.#core, sandbox));
+    await sandbox.serial.run(async () => {
+      await endSandbox(this.#core, sandbox);
+      await this.#core.table.forget(sandbox);
+    });
   }
 
   /** The answer that this very request got, or undefined when it is new (S1). Waits for a start that is under way. */

@@ -65,15 +65,13 @@ export class MemoryImages {
 
   /** Pushes what is being written to the disk until `writing` settles, and returns what it yields. */
   async syncWhile<T>(id: MemoryImageId, writing: Promise<T>): Promise<T> {
-    let settled = false;
-    const done = writing.finally(() => void (settled = true));
-    const pushing = (async () => {
-      while (!settled) {
-        await this.#pushToDisk(this.#path(id, "writing"));
-        await Promise.race([done.catch(() => undefined), sleep(this.#clock, SYNC_EVERY_MS)]);
-      }
-    })();
-    await pushing;
+    const settled = new AbortController();
+    const done = writing.finally(() => settled.abort());
+    done.catch(() => undefined); // it is returned, and thrown, below
+    while (!settled.signal.aborted) {
+      await this.#pushToDisk(this.#path(id, "writing"));
+      await sleep(this.#clock, SYNC_EVERY_MS, settled.signal);
+    }
     return await done;
   }
 
@@ -118,14 +116,16 @@ export class MemoryImages {
     if (phase !== "stored") throw gone(id, phase);
     // Read again: what counts is what is on the disk
     const manifest = await this.#readManifest(id);
+    this.#mustBeStored(id);
     if (manifest === undefined) throw new TorporError("memory_image_refused", `Cannot restore ${id}: ${MANIFEST} is damaged or missing`);
     return manifest;
   }
 
-  /** What is wrong with the files, or undefined when every byte is as it was written. */
+  /** What is wrong with the files, or undefined when every byte is as it was written. Throws `memory_image_gone` when somebody else consumed it. */
   async damage(id: MemoryImageId, manifest: Manifest): Promise<string | undefined> {
     const dir = this.#path(id, "stored");
     const found = await Promise.all(manifest.files.map((file) => this.#fileDamage(dir, file)));
+    this.#mustBeStored(id);
     return found.find((damage) => damage !== undefined);
   }
 
@@ -157,6 +157,12 @@ export class MemoryImages {
     await this.#hasher.close();
   }
 
+  /** While we read an image somebody else may have consumed it: then what we read of it says nothing. */
+  #mustBeStored(id: MemoryImageId): void {
+    const phase = this.#phases.get(id);
+    if (phase !== "stored") throw gone(id, phase);
+  }
+
   #path(id: MemoryImageId, phase: ImagePhase): string {
     return join(this.#dir, phase === "stored" ? id : `${id}.${phase}`);
   }
@@ -173,7 +179,8 @@ export class MemoryImages {
     const found = await stat(path).catch(() => undefined);
     if (found === undefined) return `${file.name} is missing`;
     if (found.size !== file.sizeBytes) return `${file.name} has ${found.size} bytes and should have ${file.sizeBytes}`;
-    const chunks = await this.#hasher.hash(path, found.size);
+    const chunks = await this.#hasher.hash(path, found.size).catch((error: unknown) => String(error));
+    if (typeof chunks === "string") return `${file.name} cannot be read: ${chunks}`;
     return chunks.every((chunk, index) => chunk === file.chunks[index]) ? undefined : `${file.name} is damaged: its checksum does not match`;
   }
 
