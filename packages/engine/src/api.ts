@@ -161,6 +161,15 @@ export interface TaskDeclaration {
   readonly triggerSource?: string;
 }
 
+/** A task of the current deployment. */
+export interface TaskView {
+  readonly id: string;
+  readonly filePath: string;
+  readonly exportName: string | null;
+  readonly queueName: string;
+  readonly machine: string | null;
+}
+
 export interface QueueDeclaration {
   readonly name: string;
   readonly concurrencyLimit?: number;
@@ -281,6 +290,8 @@ export interface EngineForEnvironment {
   deploy(env: EnvironmentRef, deployment: DeploymentInput): Promise<DeploymentView>;
   listDeployments(env: EnvironmentRef, page: PageRequest): Promise<Page<DeploymentView>>;
   currentDeployment(env: EnvironmentRef): Promise<DeploymentView | null>;
+  /** Tasks of the current deployment, by id; none when nothing is deployed. */
+  listTasks(env: EnvironmentRef): Promise<readonly TaskView[]>;
 }
 
 export interface MetadataChange {

@@ -59,6 +59,7 @@ function forEnvironments(core: Core, vault: projects.Vault): EngineForEnvironmen
     deploy: (env, deployment) => deploys.deploy(core, env, deployment),
     listDeployments: (env, page) => deploys.listDeployments(core, env, page),
     currentDeployment: (env) => deploys.currentDeployment(core, env),
+    listTasks: (env) => deploys.listTasks(core, env),
   };
 }
 

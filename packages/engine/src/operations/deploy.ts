@@ -1,5 +1,5 @@
 import { randomText } from "@torpor/kernel";
-import type { DeploymentInput, DeploymentView, EnvironmentRef, Page, PageRequest, TaskDeclaration } from "../api.ts";
+import type { DeploymentInput, DeploymentView, EnvironmentRef, Page, PageRequest, TaskDeclaration, TaskView } from "../api.ts";
 import { friendly, newId } from "../domain/ids.ts";
 import { sanitizeQueueName, taskQueueName } from "../domain/queueing.ts";
 import { dayOf, nextVersion } from "../domain/versions.ts";
@@ -113,6 +113,11 @@ export async function listDeployments(core: Core, env: EnvironmentRef, page: Pag
 export async function currentDeployment(core: Core, env: EnvironmentRef): Promise<DeploymentView | null> {
   const row = await deployments.currentDeployment(core.db, env.id);
   return row === undefined ? null : view(row);
+}
+
+export async function listTasks(core: Core, env: EnvironmentRef): Promise<readonly TaskView[]> {
+  const rows = await deployments.currentTasks(core.db, env.id);
+  return rows.map((row) => ({ id: row.slug, filePath: row.file_path, exportName: row.export_name, queueName: row.queue_name, machine: row.machine }));
 }
 
 function view(row: deployments.DeploymentRow): DeploymentView {

@@ -100,6 +100,16 @@ export async function insertTasks(db: Queryable, deploymentId: string, tasks: re
   await db.query(INSERT_TASKS, [deploymentId, JSON.stringify(tasks)]);
 }
 
+const CURRENT_TASKS = sql(
+  "tasks_current",
+  `select t.slug, t.file_path, t.export_name, t.queue_name, t.machine, t.max_duration_seconds, t.retry, t.ttl_seconds, t.trigger_source
+   from environments e join tasks t on t.deployment_id = e.current_deployment_id where e.id = $1 order by t.slug`,
+);
+
+export async function currentTasks(db: Queryable, environmentId: string): Promise<TaskRow[]> {
+  return db.query<TaskRow>(CURRENT_TASKS, [environmentId]);
+}
+
 const PROMOTE = sql("deployment_promote", "update environments set current_deployment_id = $2 where id = $1");
 
 export async function promote(db: Queryable, environmentId: string, deploymentId: string): Promise<void> {

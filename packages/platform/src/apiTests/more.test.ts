@@ -1,5 +1,6 @@
 import { connect, type Socket } from "node:net";
 import { admin, deployments, sdkEnvVars, sdkPackets, sdkQueues, sdkRuns, triggerCli } from "@torpor/contracts";
+import { freshDatabase } from "@torpor/testkit";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { NAP, deployNap, dequeueAndStart, ok, startTestPlatform, trigger, type TestPlatform } from "./harness.ts";
 
@@ -74,6 +75,12 @@ describe("deployments", () => {
     expect(await platform.request("POST", "/torpor/v1/deployments", { body: { ...NAP, manifest } })).toMatchObject({ status: 400, json: { param: expect.stringContaining("manifest.tasks[0].machine") } });
   });
 
+  it("lists the tasks of the current one, and answers 404 to another with what there is", async () => {
+    expect(ok(await platform.sdk.call(deployments.listTasks)).tasks.map(({ id }) => id)).toEqual(["group/other task", "nap"]);
+    expect(ok(await platform.sdk.call(deployments.getTask, { params: { taskId: "group/other task" } }))).toMatchObject({ filePath: "src/other.ts", queueName: "shared" });
+    expect(await platform.request("GET", "/torpor/v1/tasks/nowhere")).toMatchObject({ status: 404, json: { error: expect.stringMatching(/"nowhere".*nap/) } });
+  });
+
   it("answers what the Trigger.dev CLI asks before a build", async () => {
     const params = { projectRef: platform.projectRef, env: "prod" };
     expect(ok(await platform.sdk.call(triggerCli.projectEnvironment, { params }))).toEqual({ apiKey: platform.apiKey, name: "Test", apiUrl: platform.url, projectId: expect.any(String) });
@@ -122,6 +129,20 @@ describe("the operator's routes", () => {
 });
 
 describe("the server as a whole", () => {
+  it("says that it is not ready when its database is gone, and goes on", async () => {
+    const own = await freshDatabase();
+    const lonely = await startTestPlatform({ databaseUrl: own.connectionString });
+    try {
+      await own.close();
+      expect(await lonely.request("GET", "/readyz", { key: null })).toMatchObject({ status: 503, json: { ok: false, database: false } });
+      expect((await lonely.request("GET", "/healthz", { key: null })).status).toBe(200);
+      const refused = await lonely.request("GET", "/api/v3/runs/run_x");
+      expect([refused.status, refused.headers.get("x-should-retry")]).toEqual([500, null]);
+    } finally {
+      await lonely.close();
+    }
+  });
+
   it("says that it is up and ready", async () => {
     expect((await platform.request("GET", "/healthz", { key: null })).json).toEqual({ ok: true });
     expect((await platform.request("GET", "/readyz", { key: null })).json).toEqual({ ok: true, database: true });

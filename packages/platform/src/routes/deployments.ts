@@ -7,13 +7,18 @@ import { ttlSecondsOf } from "../runs/times.ts";
 import { cursors } from "./runs.ts";
 
 export interface DeploymentDeps {
-  readonly engine: Pick<EngineForEnvironment, "deploy" | "listDeployments" | "currentDeployment">;
+  readonly engine: Pick<EngineForEnvironment, "deploy" | "listDeployments" | "currentDeployment" | "listTasks">;
 }
 
 export function deploymentRoutes({ engine }: DeploymentDeps): Mounted[] {
   return [
     mount(deployments.create, ({ body, caller }) => engine.deploy(caller.env, deploymentInput(body))),
     mount(deployments.get, ({ params, caller }) => findDeployment(engine, caller.env, params.deploymentId)),
+    mount(deployments.listTasks, async ({ caller }) => ({ tasks: [...(await engine.listTasks(caller.env))] })),
+    mount(deployments.getTask, async ({ params, caller }) => {
+      const tasks = await engine.listTasks(caller.env);
+      return tasks.find(({ id }) => id === params.taskId) ?? noSuchTask(params.taskId, tasks);
+    }),
     mount(deployments.list, async ({ query, caller }) => {
       const after = query["page[after]"];
       const page = await engine.listDeployments(caller.env, { size: query["page[size]"], ...(after === undefined ? {} : { after }) });
@@ -21,6 +26,15 @@ export function deploymentRoutes({ engine }: DeploymentDeps): Mounted[] {
     }),
     mount(deployments.current, async ({ caller }) => sdkDeployment(found(await engine.currentDeployment(caller.env), "a current deployment of environment", caller.env.slug))),
   ];
+}
+
+/** Names listed in an error; the rest is counted. */
+const NAMES_SHOWN = 10;
+
+function noSuchTask(taskId: string, tasks: readonly { readonly id: string }[]): never {
+  const names = tasks.slice(0, NAMES_SHOWN).map(({ id }) => id).join(", ");
+  const known = tasks.length === 0 ? "nothing is deployed" : `it has ${names}${tasks.length > NAMES_SHOWN ? ` and ${tasks.length - NAMES_SHOWN} more` : ""}`;
+  throw new TorporError("not_found", `Cannot find task ${JSON.stringify(taskId)} in the current deployment: ${known}`);
 }
 
 const PAGE_SIZE = 100;
