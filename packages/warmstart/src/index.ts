@@ -1,1 +1,3 @@
-export {};
+export { ConfigError, readConfig, type WarmStartConfig } from "./config.ts";
+export { startWarmStart, type RunningWarmStart, type WarmStartDeps } from "./warmStart.ts";
+export { main } from "./main.ts";
