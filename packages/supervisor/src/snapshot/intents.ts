@@ -29,6 +29,9 @@ export const MIN_BEFORE_FREEZE_MS = 500;
 
 const RETRY_BASE_MS = 5_000;
 const RETRY_MAX_MS = 600_000;
+/** Somebody else's turn is over soon. */
+const BUSY: ReadonlySet<FailReason> = new Set(["gateway_busy", "queue_full", "runner_busy"]);
+const BUSY_BASE_MS = 1_000;
 const SILENT_RECHECK_MS = 1_000;
 
 const NEVER_AGAIN: ReadonlySet<FailReason> = new Set(["sandbox_gone", "not_supported"]);
@@ -131,7 +134,7 @@ export class Intents {
     if (failure === undefined || NEVER_AGAIN.has(failure) || this.#draining) return;
     if (this.#deps.runners.holderOf(intent.runId)?.name !== intent.runnerId) return;
     const failures = intent.failures + 1;
-    const delayMs = backoffMs(failures, { baseMs: RETRY_BASE_MS, factor: 2, maxMs: RETRY_MAX_MS, random: this.#deps.random });
+    const delayMs = backoffMs(failures, { baseMs: BUSY.has(failure) ? BUSY_BASE_MS : RETRY_BASE_MS, factor: 2, maxMs: RETRY_MAX_MS, random: this.#deps.random });
     this.schedule(intent, { why: "retry", delayMs, failures });
   }
 
