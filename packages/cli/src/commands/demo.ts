@@ -104,7 +104,7 @@ async function tellStory(context: CommandContext, plane: Plane, driver: "gvisor"
 async function triggerStory(sdk: RouteClient): Promise<Watched[]> {
   const watched: Watched[] = [];
   for (const story of STORY) {
-    const body = { payload: JSON.stringify(story.payload), options: { payloadType: "application/json" } };
+    const body = { payload: story.payload };
     const { id } = unwrap(await sdk.call(sdkRuns.trigger, { params: { taskId: story.task }, body }));
     watched.push(watch(id, story.label, story));
   }

@@ -24,7 +24,7 @@ export const trigger: Command = {
     const payload = parsePayload(textOption(input, "payload"));
     const delay = textOption(input, "delay");
     return await withConnection(context, input, async ({ client }) => {
-      const options = { payloadType: "application/json", ...(delay === undefined ? {} : { delay }) };
+      const options = delay === undefined ? {} : { delay };
       const { id } = unwrap(await client.call(sdkRuns.trigger, { params: { taskId: task }, body: { payload, options } }));
       if (!flagOption(input, "wait")) {
         context.terminal.line(id);
@@ -48,10 +48,10 @@ export const trigger: Command = {
   },
 };
 
-function parsePayload(text: string | undefined): string | undefined {
+function parsePayload(text: string | undefined): unknown {
   if (text === undefined) return undefined;
   try {
-    return JSON.stringify(JSON.parse(text));
+    return JSON.parse(text);
   } catch (error) {
     throw new CommandFailure(EXIT.usage, `Cannot read --payload as JSON: ${(error as Error).message}`, `quote it for the shell, for example --payload '{"seconds": 20}'`);
   }
