@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { workerActions } from "@torpor/contracts";
 import { freshDatabase, type FreshDatabase } from "@torpor/testkit";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { MANAGED_SECRET, WORKER_TOKEN, workerHeaders } from "./apiTests/harness.ts";
+import { MANAGED_SECRET, WORKER_TOKEN, workerHeaders } from "./test/harness.ts";
 
 let database: FreshDatabase;
 const children: ChildProcess[] = [];

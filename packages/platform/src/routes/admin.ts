@@ -3,6 +3,7 @@ import type { EngineForAdmin } from "@torpor/engine";
 import { Answer, type Mounted } from "@torpor/http";
 import { randomText, type Random } from "@torpor/kernel";
 import { mount } from "../auth/callers.ts";
+import { given } from "../given.ts";
 
 export interface AdminDeps {
   readonly engine: EngineForAdmin;
@@ -12,7 +13,7 @@ export interface AdminDeps {
 export function adminRoutes({ engine, random }: AdminDeps): Mounted[] {
   return [
     mount(admin.ensureProject, async ({ body }) => {
-      const { environments } = await engine.ensureProject({ ref: body.ref, ...(body.name === undefined ? {} : { name: body.name }) });
+      const { environments } = await engine.ensureProject({ ref: body.ref, ...given({ name: body.name }) });
       return { ref: body.ref, environments: environments.map(({ id, slug, type, apiKey }) => ({ id, slug, type, apiKey })) };
     }),
     mount(admin.ensureWorkerGroup, async ({ body }) => {

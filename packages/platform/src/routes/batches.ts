@@ -11,6 +11,7 @@ import { requireScope } from "../auth/scopes.ts";
 import type { TokenHeaders } from "../auth/tokenHeaders.ts";
 import { addItems, itemFailure } from "../batches/addItems.ts";
 import { ndjsonLines, type NdjsonLine } from "../batches/ndjson.ts";
+import { given } from "../given.ts";
 import { accepted, found } from "../refusal.ts";
 import { triggerOptions, type TriggerLimits } from "../runs/triggerOptions.ts";
 import { executionResult } from "../runs/view.ts";
@@ -44,15 +45,8 @@ function createRoute({ engine, limits, ...deps }: BatchDeps): Mounted {
     checkSize(body.runCount, "runCount", limits);
     await deps.oneTimeTokens.use(caller.token);
     const { runCount, parentRunId, resumeParentOnCompletion, idempotencyKey } = body;
-    const batch = accepted(
-      await engine.createBatch(caller.env, {
-        runCount,
-        ...(parentRunId === undefined ? {} : { parentRunId }),
-        ...(resumeParentOnCompletion === undefined ? {} : { resumeParentOnCompletion }),
-        ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
-      }),
-    );
-    const reply = { id: batch.batchId, runCount: batch.runCount, isCached: batch.isCached, ...(idempotencyKey === undefined ? {} : { idempotencyKey }) };
+    const batch = accepted(await engine.createBatch(caller.env, { runCount, ...given({ parentRunId, resumeParentOnCompletion, idempotencyKey }) }));
+    const reply = { id: batch.batchId, runCount: batch.runCount, isCached: batch.isCached, ...given({ idempotencyKey }) };
     return new Answer(reply, { headers: await headersFor(deps.tokenHeaders, caller, batch.batchId) });
   });
 }
@@ -130,8 +124,7 @@ function triggerAllRoute(deps: BatchDeps): Mounted {
     checkSize(body.items.length, "items", limits);
     await deps.oneTimeTokens.use(caller.token);
     const { parentRunId, resumeParentOnCompletion } = body;
-    const options = { runCount: body.items.length, ...(parentRunId === undefined ? {} : { parentRunId }), ...(resumeParentOnCompletion === undefined ? {} : { resumeParentOnCompletion }) };
-    const { batchId } = accepted(await engine.createBatch(caller.env, options));
+    const { batchId } = accepted(await engine.createBatch(caller.env, { runCount: body.items.length, ...given({ parentRunId, resumeParentOnCompletion }) }));
     await addItems(engine, { env: caller.env, batchId }, body.items.map((item, index) => batchItem(item, index, deps, headers)));
     accepted(await engine.sealBatch(caller.env, batchId));
     return new Answer({ id: batchId, runCount: body.items.length }, { headers: await headersFor(deps.tokenHeaders, caller, batchId) });
@@ -147,8 +140,8 @@ function readRoutes({ engine }: BatchDeps): Mounted[] {
     mount(sdkBatches.retrieveV1, async ({ params, caller }) => batchView(await read(caller, params.batchId))),
     mount(sdkBatches.retrieve, async ({ params, caller }) => {
       const batch = await read(caller, params.batchId);
-      const errors = batch.errors.map(({ index, error, code }) => ({ index, taskIdentifier: "", error, ...(code === null ? {} : { errorCode: code }) }));
-      return { ...batchView(batch), processing: { ...(batch.completedAt === null ? {} : { completedAt: batch.completedAt }), errors } };
+      const errors = batch.errors.map(({ index, error, code }) => ({ index, taskIdentifier: "", error, ...given({ errorCode: code }) }));
+      return { ...batchView(batch), processing: { ...given({ completedAt: batch.completedAt }), errors } };
     }),
     mount(sdkBatches.results, async ({ params, caller }) => {
       const batch = await read(caller, params.batchId);
@@ -171,7 +164,7 @@ async function resultsOf(engine: BatchDeps["engine"], env: EnvironmentRef, runId
 
 function batchView(batch: BatchView) {
   const { id, status, createdAt, updatedAt, runCount, idempotencyKey } = batch;
-  return { id, status, createdAt, updatedAt, runCount, runs: [...batch.runIds], ...(idempotencyKey === null ? {} : { idempotencyKey }) };
+  return { id, status, createdAt, updatedAt, runCount, runs: [...batch.runIds], ...given({ idempotencyKey }) };
 }
 
 /** A public token must allow every task that the batch names; one that names none needs the right to all. */

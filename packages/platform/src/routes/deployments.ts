@@ -2,6 +2,7 @@ import { TorporError, deployments, type CreateDeploymentBody, type ManifestTask 
 import type { DeploymentInput, DeploymentView, EngineForEnvironment, EnvironmentRef, TaskDeclaration } from "@torpor/engine";
 import type { Mounted } from "@torpor/http";
 import { mount } from "../auth/callers.ts";
+import { given } from "../given.ts";
 import { found } from "../refusal.ts";
 import { ttlSecondsOf } from "../runs/times.ts";
 import { cursors } from "./runs.ts";
@@ -63,7 +64,8 @@ export function deploymentInput(body: CreateDeploymentBody): DeploymentInput {
   const queues = new Map<string, number | undefined>();
   for (const queue of manifest.queues ?? []) queues.set(queue.name, queue.concurrencyLimit ?? undefined);
   for (const { queue } of manifest.tasks) {
-    if (queue?.name != null && (!queues.has(queue.name) || queue.concurrencyLimit != null)) queues.set(queue.name, queue.concurrencyLimit ?? queues.get(queue.name));
+    const name = queue?.name ?? undefined;
+    if (name !== undefined) queues.set(name, queue?.concurrencyLimit ?? queues.get(name));
   }
   return {
     imageReference,
@@ -81,12 +83,14 @@ function taskDeclaration(task: ManifestTask, path: string): TaskDeclaration {
   return {
     id: task.id,
     filePath: task.filePath,
-    ...(task.exportName == null ? {} : { exportName: task.exportName }),
-    ...(task.queue?.name == null ? {} : { queueName: task.queue.name }),
-    ...(machine === undefined ? {} : { machine }),
-    ...(task.maxDuration == null ? {} : { maxDurationSeconds: task.maxDuration }),
-    ...(task.retry == null ? {} : { retry: task.retry }),
-    ...(task.ttl == null ? {} : { ttlSeconds: ttlSecondsOf(task.ttl, `${path}.ttl`) }),
-    ...(task.triggerSource == null ? {} : { triggerSource: task.triggerSource }),
+    ...given({
+      exportName: task.exportName,
+      queueName: task.queue?.name,
+      machine,
+      maxDurationSeconds: task.maxDuration,
+      retry: task.retry,
+      ttlSeconds: typeof task.ttl === "string" ? ttlSecondsOf(task.ttl, `${path}.ttl`) : task.ttl,
+      triggerSource: task.triggerSource,
+    }),
   };
 }

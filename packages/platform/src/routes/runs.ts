@@ -6,6 +6,7 @@ import type { Clock, Random } from "@torpor/kernel";
 import { mount } from "../auth/callers.ts";
 import { requireScope, type Target } from "../auth/scopes.ts";
 import type { Packets } from "../packets/packets.ts";
+import { given } from "../given.ts";
 import { accepted, found, notFoundYet } from "../refusal.ts";
 import { runFilter } from "../runs/filter.ts";
 import { API_VERSION_HEADER, type StatusNames } from "../runs/status.ts";
@@ -99,8 +100,7 @@ function metadataRoutes({ engine }: RunDeps): Mounted[] {
       return { metadata: decodeMetadata(run.metadata, run.metadataType) ?? {} };
     }),
     mount(sdkRuns.updateMetadata, async ({ params, body, caller }) => {
-      const change = Object.fromEntries(Object.entries(body).filter(([, value]) => value !== undefined));
-      return { metadata: accepted(await engine.updateMetadata(caller.env, params.runId, change)).metadata };
+      return { metadata: accepted(await engine.updateMetadata(caller.env, params.runId, given(body))).metadata };
     }),
   ];
 }
@@ -115,13 +115,13 @@ async function retrieved(deps: RunDeps, env: EnvironmentRef, run: RunView, heade
 async function listRuns(deps: RunDeps, env: EnvironmentRef, list: { query: ListRunsQuery; filter: RunFilter; names: StatusNames }) {
   const { query, filter, names } = list;
   const { "page[size]": size, "page[after]": after, "page[before]": before } = query;
-  const page = await deps.engine.listRuns(env, filter, { size, ...(after === undefined ? {} : { after }), ...(before === undefined ? {} : { before }) });
+  const page = await deps.engine.listRuns(env, filter, { size, ...given({ after, before }) });
   return { data: page.items.map((run) => listedRun(run, env, names)), pagination: cursors(page) };
 }
 
 /** Cursors that are there; the SDK takes none for the end. */
 export function cursors(page: { readonly next: string | null; readonly previous: string | null }): { next?: string; previous?: string } {
-  return { ...(page.next === null ? {} : { next: page.next }), ...(page.previous === null ? {} : { previous: page.previous }) };
+  return given({ next: page.next, previous: page.previous });
 }
 
 function namesFor(headers: IncomingHttpHeaders): StatusNames {
@@ -135,27 +135,30 @@ export function targetsOf(run: RunView): Target[] {
 }
 
 /** A list may be read with a scope for one thing only when it is narrowed to that thing. */
-function targetsOfFilter(filter: RunFilter): Target[] {
-  const only = (type: Target["type"], ids: readonly string[] | undefined): Target[] => (ids?.length === 1 && ids[0] !== undefined ? [{ type, id: ids[0] }] : []);
-  return [{ type: "runs", id: "" }, ...only("tasks", filter.taskIdentifiers), ...only("tags", filter.tags), ...only("batch", filter.batchId === undefined ? undefined : [filter.batchId])];
+function targetsOfFilter({ taskIdentifiers, tags, batchId }: RunFilter): Target[] {
+  return [{ type: "runs", id: "" }, ...onlyOne("tasks", taskIdentifiers), ...onlyOne("tags", tags), ...onlyOne("batch", batchId === undefined ? [] : [batchId])];
+}
+
+function onlyOne(type: Target["type"], ids: readonly string[] = []): Target[] {
+  const [id] = ids;
+  return id !== undefined && ids.length === 1 ? [{ type, id }] : [];
 }
 
 /** The options of a run that repeats another: its own, where the body says nothing else. */
 function replayOptions(run: RunView, body: ReplayBody, nowMs: number, limits: TriggerLimits): TriggerOptions {
   const { payload, payloadType, queue, version, metadata, ...rest } = body ?? {};
-  const changed = triggerOptions({ payload, options: { ...rest, ...(payloadType === undefined ? {} : { payloadType }) }, path: "body" }, nowMs, limits);
-  const kept = payload === undefined ? { payloadType: run.payloadType, ...(run.payload === null ? {} : { payload: run.payload }) } : {};
+  const changed = triggerOptions({ payload, options: { ...rest, ...given({ payloadType }) }, path: "body" }, nowMs, limits);
+  const kept = payload === undefined ? { payloadType: run.payloadType, ...given({ payload: run.payload }) } : {};
   const keptMetadata = run.metadata === null ? {} : { metadata: run.metadata, metadataType: run.metadataType };
   return {
-    queueName: run.queueName,
-    ...(run.concurrencyKey === null ? {} : { concurrencyKey: run.concurrencyKey }),
     tags: run.tags,
     isTest: run.isTest,
     priority: run.priority,
+    ...given({ concurrencyKey: run.concurrencyKey }),
     ...changed,
     ...kept,
     ...(metadata === undefined ? keptMetadata : { metadata: JSON.stringify(metadata), metadataType: "application/json" }),
-    ...(queue === undefined ? {} : { queueName: queue }),
-    ...(version === undefined ? {} : { lockToVersion: version }),
+    queueName: queue ?? run.queueName,
+    ...given({ lockToVersion: version }),
   };
 }

@@ -7,6 +7,7 @@ import { mount } from "../auth/callers.ts";
 import type { Identities } from "../auth/identities.ts";
 import { requireScope } from "../auth/scopes.ts";
 import type { TokenHeaders } from "../auth/tokenHeaders.ts";
+import { given } from "../given.ts";
 import type { Origins } from "../origins.ts";
 import { accepted, found } from "../refusal.ts";
 import { listOf } from "../runs/filter.ts";
@@ -33,8 +34,7 @@ export function waitRoutes(deps: WaitDeps): Mounted[] {
 function blockRoutes({ engine, clock }: WaitDeps): Mounted[] {
   return [
     mount(sdkWaits.waitUntil, async ({ params, body, caller }) => {
-      const key = body.idempotencyKey === undefined ? {} : { idempotencyKey: body.idempotencyKey, idempotencyKeyExpiresAt: keyExpiresAt(body.idempotencyKeyTTL, clock.nowMs(), "idempotencyKeyTTL") };
-      const wait = accepted(await engine.waitUntil(caller.env, params.runId, { date: body.date, ...key }));
+      const wait = accepted(await engine.waitUntil(caller.env, params.runId, { date: body.date, ...keyOf(body, clock.nowMs()) }));
       return { waitUntil: wait.waitUntil, waitpoint: { id: wait.waitpointId } };
     }),
     mount(sdkWaits.waitForToken, async ({ params, caller }) => {
@@ -48,13 +48,9 @@ function createTokenRoute(deps: WaitDeps): Mounted {
   const { engine, clock } = deps;
   return mount(sdkWaits.createToken, async ({ body, caller }) => {
     const nowMs = clock.nowMs();
-    const { token, isCached } = accepted(
-      await engine.createToken(caller.env, {
-        ...(body.timeout === undefined ? {} : { timeoutAt: momentOrRefuse(body.timeout, nowMs, "timeout") }),
-        ...(body.idempotencyKey === undefined ? {} : { idempotencyKey: body.idempotencyKey, idempotencyKeyExpiresAt: keyExpiresAt(body.idempotencyKeyTTL, nowMs, "idempotencyKeyTTL") }),
-        ...(body.tags === undefined ? {} : { tags: checkedTags(body.tags, "tags") }),
-      }),
-    );
+    const timeoutAt = body.timeout === undefined ? undefined : momentOrRefuse(body.timeout, nowMs, "timeout");
+    const tags = body.tags === undefined ? undefined : checkedTags(body.tags, "tags");
+    const { token, isCached } = accepted(await engine.createToken(caller.env, { ...keyOf(body, nowMs), ...given({ timeoutAt, tags }) }));
     const headers = await deps.tokenHeaders.for(caller, { scopes: [`write:waitpoints:${token.id}`], expirationTime: "24h" });
     return new Answer({ id: token.id, isCached, url: await callbackUrl(deps, caller.env, token) }, { headers });
   });
@@ -67,11 +63,7 @@ function readTokenRoutes(deps: WaitDeps): Mounted[] {
       const statuses = listOf(query["filter[status]"])?.map(tokenStatus);
       const tags = listOf(query["filter[tags]"]);
       const { "page[size]": size, "page[after]": after, "page[before]": before } = query;
-      const page = await engine.listTokens(
-        caller.env,
-        { ...(statuses === undefined ? {} : { statuses }), ...(tags === undefined ? {} : { tags }) },
-        { size, ...(after === undefined ? {} : { after }), ...(before === undefined ? {} : { before }) },
-      );
+      const page = await engine.listTokens(caller.env, given({ statuses, tags }), { size, ...given({ after, before }) });
       const data = await Promise.all(page.items.map((token) => tokenReply(deps, caller.env, token)));
       return { data, pagination: cursors(page) };
     }),
@@ -119,6 +111,11 @@ function jsonOrEmpty(body: Buffer): unknown {
   }
 }
 
+function keyOf(body: { readonly idempotencyKey?: string | undefined; readonly idempotencyKeyTTL?: string | undefined }, nowMs: number): { idempotencyKey?: string; idempotencyKeyExpiresAt?: Date } {
+  const { idempotencyKey, idempotencyKeyTTL } = body;
+  return idempotencyKey === undefined ? {} : { idempotencyKey, idempotencyKeyExpiresAt: keyExpiresAt(idempotencyKeyTTL, nowMs, "idempotencyKeyTTL") };
+}
+
 function tokenStatus(name: string): TokenView["status"] {
   if (name === "WAITING" || name === "COMPLETED" || name === "TIMED_OUT") return name;
   throw new TorporError("request_invalid", `Cannot use filter[status]: there is no status ${JSON.stringify(name)}`, { param: "filter[status]" });
@@ -132,11 +129,8 @@ async function tokenReply(deps: WaitDeps, env: EnvironmentRef, token: TokenView)
     status,
     createdAt,
     tags: [...token.tags],
-    ...(completedAt === null ? {} : { completedAt }),
-    ...(timeoutAt === null ? {} : { timeoutAt }),
-    ...(idempotencyKey === null ? {} : { idempotencyKey }),
-    ...(output === null ? {} : { output, outputIsError: token.outputIsError }),
-    ...(outputType === null ? {} : { outputType }),
+    ...given({ completedAt, timeoutAt, idempotencyKey, output, outputType }),
+    ...(output === null ? {} : { outputIsError: token.outputIsError }),
   };
 }
 

@@ -1,5 +1,6 @@
 import { TorporError, type ListRunsQuery, type RunStatus } from "@torpor/contracts";
 import type { RunFilter } from "@torpor/engine";
+import { given } from "../given.ts";
 import { statusesNamed } from "./status.ts";
 import { durationMs, momentOrRefuse } from "./times.ts";
 
@@ -16,13 +17,7 @@ export function runFilter(query: ListRunsQuery, nowMs: number): RunFilter {
   const taskIdentifiers = listOf(query["filter[taskIdentifier]"]);
   const tags = listOf(query["filter[tag]"]);
   const batchId = query["filter[batch]"];
-  return {
-    ...(statuses === undefined ? {} : { statuses: statusesOf(statuses) }),
-    ...(taskIdentifiers === undefined ? {} : { taskIdentifiers }),
-    ...(tags === undefined ? {} : { tags }),
-    ...(batchId === undefined ? {} : { batchId }),
-    ...createdRange(query, nowMs),
-  };
+  return { ...given({ statuses: statuses === undefined ? undefined : statusesOf(statuses), taskIdentifiers, tags, batchId }), ...createdRange(query, nowMs) };
 }
 
 function createdRange(query: ListRunsQuery, nowMs: number): Pick<RunFilter, "createdAfter" | "createdBefore"> {

@@ -11,13 +11,10 @@ const MAX_TRACESTATE = 512;
 export function traceContextOf(headers: IncomingHttpHeaders, random: Random): Record<string, string> {
   const given = TRACEPARENT.exec(textOf(headers["traceparent"]) ?? "");
   const joins = given !== null && headers["x-trigger-span-parent-as-link"] === undefined;
-  const traceId = joins ? (given[1] ?? "") : hex(random, 16);
+  const fresh = Buffer.from(random.bytes(24)).toString("hex");
+  const traceId = joins ? (given[1] ?? "") : fresh.slice(16);
   const tracestate = textOf(headers["tracestate"]);
-  return { traceparent: `00-${traceId}-${hex(random, 8)}-01`, ...(joins && tracestate !== undefined && tracestate.length <= MAX_TRACESTATE ? { tracestate } : {}) };
-}
-
-function hex(random: Random, byteLength: number): string {
-  return Buffer.from(random.bytes(byteLength)).toString("hex");
+  return { traceparent: `00-${traceId}-${fresh.slice(0, 16)}-01`, ...(joins && tracestate !== undefined && tracestate.length <= MAX_TRACESTATE ? { tracestate } : {}) };
 }
 
 function textOf(header: string | string[] | undefined): string | undefined {

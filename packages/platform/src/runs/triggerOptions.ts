@@ -1,5 +1,6 @@
 import { TorporError, type TriggerOptionsBody } from "@torpor/contracts";
 import type { TriggerOptions } from "@torpor/engine";
+import { given } from "../given.ts";
 import { delayOf, momentOrRefuse, ttlSecondsOf } from "./times.ts";
 import { payloadPacket } from "./values.ts";
 
@@ -33,7 +34,7 @@ export function triggerOptions(input: TriggerInput, nowMs: number, limits: Trigg
   return {
     ...payloadOptions(input, limits),
     ...metadataOptions(body, at, limits),
-    ...optional({
+    ...given({
       parentRunId: body.parentRunId,
       resumeParentOnCompletion: body.resumeParentOnCompletion,
       lockToVersion: body.lockToVersion,
@@ -88,11 +89,4 @@ function checkSize(text: string | undefined, param: string, limits: TriggerLimit
   if (text === undefined || text.length * 3 <= limits.maxPayloadBytes) return;
   const bytes = Buffer.byteLength(text);
   if (bytes > limits.maxPayloadBytes) throw new TorporError("body_too_large", `Cannot take ${param}: ${bytes} bytes are more than ${limits.maxPayloadBytes}`, { param });
-}
-
-type Present<T> = { [K in keyof T]?: Exclude<T[K], undefined> };
-
-/** Leaves out what was not given. */
-function optional<T extends Record<string, unknown>>(fields: T): Present<T> {
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Present<T>;
 }

@@ -1,5 +1,6 @@
 import type { ListedRun, RelatedRun, RetrievedRun, TaskRunError, TaskRunExecutionResult } from "@torpor/contracts";
 import type { EnvironmentRef, RunView } from "@torpor/engine";
+import { given } from "../given.ts";
 import { statusFlags, statusName, type StatusNames } from "./status.ts";
 import { durationText } from "./times.ts";
 import { STORED_TYPE, decodeMetadata, decodeValue } from "./values.ts";
@@ -40,7 +41,7 @@ export function listedRun(run: RunView, env: EnvironmentRef, names: StatusNames)
 }
 
 function relatedRun(run: RunView, names: StatusNames): RelatedRun {
-  return { ...commonRun(run, names), depth: run.depth, triggerFunction: run.triggerFunction, ...(run.batchId === null ? {} : { batchId: run.batchId }) };
+  return { ...commonRun(run, names), depth: run.depth, triggerFunction: run.triggerFunction, ...given({ batchId: run.batchId }) };
 }
 
 function commonRun(run: RunView, names: StatusNames): Omit<ListedRun, "env"> {
@@ -50,27 +51,18 @@ function commonRun(run: RunView, names: StatusNames): Omit<ListedRun, "env"> {
     id: run.id,
     status: statusName(run.status, names),
     taskIdentifier: run.taskIdentifier,
-    ...present("idempotencyKey", run.idempotencyKey),
-    ...present("version", run.version),
+    ...given({ idempotencyKey: run.idempotencyKey, version: run.version }),
     ...statusFlags(run.status),
     isTest: run.isTest,
     createdAt: run.createdAt,
     updatedAt: run.updatedAt,
-    ...present("startedAt", run.startedAt),
-    ...present("finishedAt", run.completedAt),
-    ...present("delayedUntil", run.delayUntil),
-    ...present("ttl", ttl),
-    ...present("expiredAt", run.expiredAt),
+    ...given({ startedAt: run.startedAt, finishedAt: run.completedAt, delayedUntil: run.delayUntil, ttl, expiredAt: run.expiredAt }),
     tags: [...run.tags],
     costInCents: 0,
     baseCostInCents: 0,
     durationMs: run.durationMs,
-    ...present("metadata", metadata),
+    ...given({ metadata }),
   };
-}
-
-function present<K extends string, V>(key: K, entry: V | null | undefined): Partial<Record<K, V>> {
-  return entry === null || entry === undefined ? {} : ({ [key]: entry } as Record<K, V>);
 }
 
 function value(name: "payload" | "output", data: string | null, dataType: string | null, storedUrl: (key: string) => string): Record<string, unknown> {
@@ -88,7 +80,7 @@ export function errorView(error: TaskRunError): { name?: string; message: string
     case "CUSTOM_ERROR":
       return { message: error.raw };
     case "INTERNAL_ERROR":
-      return { name: error.code, message: error.message ?? `Internal error (${error.code})`, ...(error.stackTrace === undefined ? {} : { stackTrace: error.stackTrace }) };
+      return { name: error.code, message: error.message ?? `Internal error (${error.code})`, ...given({ stackTrace: error.stackTrace }) };
   }
 }
 
@@ -98,7 +90,7 @@ export function executionResult(run: RunView): TaskRunExecutionResult | undefine
   if (!flags.isCompleted) return undefined;
   const usage = { usage: { durationMs: run.durationMs }, taskIdentifier: run.taskIdentifier };
   if (flags.isSuccess) {
-    return { ok: true, id: run.id, ...(run.output === null ? {} : { output: run.output }), outputType: run.outputType ?? "application/json", ...usage };
+    return { ok: true, id: run.id, ...given({ output: run.output }), outputType: run.outputType ?? "application/json", ...usage };
   }
   return { ok: false, id: run.id, error: run.error ?? { type: "STRING_ERROR", raw: `Run ended as ${run.status}` }, ...usage };
 }

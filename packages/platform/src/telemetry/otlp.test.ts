@@ -1,4 +1,4 @@
-import { TorporError } from "@torpor/contracts";
+import type { TorporError } from "@torpor/contracts";
 import { describe, expect, it } from "vitest";
 import { parseLogs, parseTraces } from "./otlp.ts";
 

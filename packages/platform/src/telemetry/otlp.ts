@@ -105,7 +105,7 @@ function spanRow(span: z.infer<typeof Span>, resource: Attributes, now: Date): S
   return {
     runId,
     spanId: isPartial && typeof wholeId === "string" ? wholeId.slice(0, 64) : span.spanId,
-    parentId: span.parentSpanId == null || span.parentSpanId === "" ? null : span.parentSpanId,
+    parentId: idOrNull(span.parentSpanId),
     traceId: span.traceId,
     name: storable(span.name).slice(0, MAX_NAME),
     startedAt: new Date(startedMs),
@@ -128,7 +128,7 @@ function logRow(record: z.infer<typeof LogRecord>, resource: Attributes, now: Da
     at: new Date(millis(record.timeUnixNano) ?? millis(record.observedTimeUnixNano) ?? now.getTime()),
     level: levelOf(record.severityNumber),
     message: (typeof body === "string" ? body : JSON.stringify(body)).slice(0, MAX_MESSAGE).toWellFormed(),
-    spanId: record.spanId == null || record.spanId === "" ? null : record.spanId,
+    spanId: idOrNull(record.spanId),
     attemptNumber: attemptOf(attributes, resource),
     properties: boundedJson(ownProperties(attributes), "{}"),
   };
@@ -154,6 +154,11 @@ function attemptOf(attributes: Attributes, resource: Attributes): number | null 
 /** What is known of the run anyway is not stored again with each span. */
 function ownProperties(attributes: Attributes): Attributes {
   return Object.fromEntries(Object.entries(attributes).filter(([key]) => !key.startsWith(CONTEXT_PREFIX) && !key.startsWith("ctx.") && !key.startsWith("$span.")));
+}
+
+/** No id is written as nothing, as null or as an empty text. */
+function idOrNull(id: string | null | undefined): string | null {
+  return id === undefined || id === "" ? null : id;
 }
 
 function boundedJson(value: unknown, instead: string): string {

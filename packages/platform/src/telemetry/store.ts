@@ -1,5 +1,6 @@
 import type { LogLine } from "@torpor/contracts";
 import type { PlatformDatabase } from "../database.ts";
+import { given } from "../given.ts";
 import type { LogRow, SpanRow } from "./otlp.ts";
 
 export interface TelemetryLimits {
@@ -86,7 +87,7 @@ interface StoredLog {
 
 function logLine(row: StoredLog): LogLine {
   const { at, level, message, properties } = row;
-  return { at, level, message, properties, ...(row.span_id === null ? {} : { spanId: row.span_id }), ...(row.attempt_number === null ? {} : { attemptNumber: row.attempt_number }) };
+  return { at, level, message, properties, ...given({ spanId: row.span_id, attemptNumber: row.attempt_number }) };
 }
 
 const COUNT = `

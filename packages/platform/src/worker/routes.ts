@@ -3,6 +3,7 @@ import type { EngineForWorkers } from "@torpor/engine";
 import type { Mounted } from "@torpor/http";
 import type { Log } from "@torpor/observe";
 import { mount, type WorkerCaller } from "../auth/callers.ts";
+import { given } from "../given.ts";
 import { accepted, found, isRefusal, refusalError } from "../refusal.ts";
 import type { TaskEnvironment } from "./taskEnvironment.ts";
 
@@ -40,8 +41,7 @@ function instanceRoutes({ engine }: WorkerDeps): Mounted[] {
 function dequeueRoutes({ engine, dequeueWaitMs, draining, log }: WorkerDeps): Mounted[] {
   return [
     mount(workerActions.dequeue, async ({ body, caller, signal }) => {
-      const { maxResources } = body;
-      const messages = await engine.dequeue(caller.ref, { waitMs: dequeueWaitMs, signal: AbortSignal.any([signal, draining]), ...(maxResources === undefined ? {} : { maxResources }) });
+      const messages = await engine.dequeue(caller.ref, { waitMs: dequeueWaitMs, signal: AbortSignal.any([signal, draining]), ...given({ maxResources: body.maxResources }) });
       if (signal.aborted) await giveBack(messages, caller);
       return [...messages];
     }),

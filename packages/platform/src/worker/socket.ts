@@ -24,7 +24,7 @@ const MAX_MESSAGE_BYTES = 1024 * 1024;
  * hears of changes through the database, so it does not matter to which process a node is connected.
  */
 export function serveWorkerSocket(options: WorkerSocketOptions): Closable {
-  const { log, metrics, engine } = options;
+  const { metrics, engine } = options;
   const io = new Server(options.server, {
     transports: ["websocket"],
     serveClient: false,
@@ -34,15 +34,7 @@ export function serveWorkerSocket(options: WorkerSocketOptions): Closable {
     connectTimeout: 5_000,
   });
   const nodes = io.of(WORKER_SOCKET.namespace);
-  nodes.use((socket, next) => {
-    workerCaller(socket.handshake.headers, options.auth).then(
-      ({ ref }) => {
-        socket.data = { instanceName: ref.instanceName };
-        next();
-      },
-      (error: unknown) => next(error instanceof TorporError ? error : unforeseen(error, log)),
-    );
-  });
+  nodes.use(async (socket, next) => next(await admit(socket, options)));
   nodes.on("connection", (socket) => {
     metrics.gauge("torpor_platform_worker_sockets", nodes.sockets.size);
     socket.on("disconnect", () => metrics.gauge("torpor_platform_worker_sockets", nodes.sockets.size));
@@ -58,6 +50,19 @@ export function serveWorkerSocket(options: WorkerSocketOptions): Closable {
       io.engine.close();
     },
   };
+}
+
+/** Nothing for a node that may come in, or the error that it is told. */
+async function admit(socket: Socket, { auth, log }: WorkerSocketOptions): Promise<Error | undefined> {
+  try {
+    const { ref } = await workerCaller(socket.handshake.headers, auth);
+    socket.data = { instanceName: ref.instanceName };
+    return undefined;
+  } catch (error) {
+    if (error instanceof TorporError) return error;
+    log.error({ err: error }, "a node's socket could not be authenticated");
+    return new Error("Cannot authenticate: something unforeseen went wrong on the server");
+  }
 }
 
 function watchSubscriptions(socket: Socket, { maxSubscriptions, log }: WorkerSocketOptions): void {
@@ -79,9 +84,4 @@ function watchSubscriptions(socket: Socket, { maxSubscriptions, log }: WorkerSoc
 function runIdsOf(message: unknown): string[] | undefined {
   // A room named like the socket itself would be its private one.
   return RunSubscription.safeParse(message).data?.runFriendlyIds.filter((id) => id.startsWith("run_"));
-}
-
-function unforeseen(error: unknown, log: Log): Error {
-  log.error({ err: error }, "a node's socket could not be authenticated");
-  return new Error("Cannot authenticate: something unforeseen went wrong on the server");
 }

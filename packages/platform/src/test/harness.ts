@@ -91,7 +91,7 @@ export function workerHeaders(instanceName = "node-1"): Record<string, string> {
 async function request(url: string, method: string, { body, headers, key }: { body?: unknown; headers?: Record<string, string>; key?: string | null }): Promise<Reply> {
   const response = await fetch(url, {
     method,
-    headers: { "content-type": "application/json", "x-trigger-api-version": "2025-07-16", ...(key == null ? {} : { authorization: `Bearer ${key}` }), ...headers },
+    headers: { "content-type": "application/json", "x-trigger-api-version": "2025-07-16", ...(typeof key !== "string" ? {} : { authorization: `Bearer ${key}` }), ...headers },
     ...(body === undefined ? {} : { body: typeof body === "string" ? body : JSON.stringify(body) }),
   });
   const text = await response.text();
