@@ -6,6 +6,8 @@ export { ensureDataDir } from "./plane/dataDir.ts";
 export { PartProcess } from "./plane/partProcess.ts";
 export { startPlane, type Plane, type PlaneOptions } from "./plane/plane.ts";
 export { planeIdOf, platformEnv, type PlaneConfig } from "./plane/planeConfig.ts";
+export { leftoversOf } from "./plane/leftovers.ts";
+export { removePlane } from "./plane/removePlane.ts";
 export { freePorts } from "./plane/ports.ts";
 export { ensureSecrets } from "./plane/secrets.ts";
 export { prepareMachine, type PreparedMachine } from "./setup/prepareMachine.ts";

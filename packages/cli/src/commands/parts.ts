@@ -32,11 +32,16 @@ const supervisor: StartPart = async (env) => {
   return await startSupervisor(readConfig(env, { instanceName: hostname }), dependencies("supervisor", env));
 };
 
+const warmstart: StartPart = async (env) => {
+  const { readConfig, startWarmStart } = await import("@torpor/warmstart");
+  return await startWarmStart(readConfig(env), dependencies("warmstart", env));
+};
+
 /** The gateway first and last: the supervisor needs it to start and to drain. */
 const node: StartPart = async (env) => {
   const scope = new Scope();
   try {
-    for (const start of [gateway, supervisor]) scope.use(await start(env));
+    for (const start of [gateway, warmstart, supervisor]) scope.use(await start(env));
     return scope;
   } catch (error) {
     await scope.close();
@@ -65,5 +70,6 @@ export const PART_COMMANDS: readonly Command[] = [
   partCommand("platform", "run a platform", platform),
   partCommand("supervisor", "run a supervisor", supervisor),
   partCommand("gateway", "run a gateway", gateway),
+  partCommand("warmstart", "run a warm-start broker", warmstart),
   partCommand("node", "run a node: gateway, warm-start broker and supervisor in one process", node),
 ];

@@ -1,0 +1,66 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { buildImage } from "@torpor/image";
+import { environmentKey, gatewayClient, registerImage, removePlane, startPlane, unwrap, type Plane } from "@torpor/cli";
+import { sdkRuns, type RetrievedRun, type TimelineLineView } from "@torpor/contracts";
+import { RouteClient } from "@torpor/http";
+import { Scope, type Closable } from "@torpor/kernel";
+
+export interface BenchPlaneOptions {
+  readonly repoDir: string;
+  readonly stateDir: string;
+  readonly driver: "gvisor" | "process";
+  readonly env: Readonly<Record<string, string>>;
+}
+
+/** A plane of its own with examples/nap on it; `close` leaves nothing behind. */
+export interface BenchPlane extends Closable {
+  readonly plane: Plane;
+  readonly node: RouteClient;
+  trigger(task: string, payload: unknown): Promise<string>;
+  run(runId: string): Promise<RetrievedRun>;
+  timeline(runId: string): Promise<readonly TimelineLineView[]>;
+  /** Waits until `done` holds of the run. */
+  until(runId: string, done: (run: RetrievedRun) => boolean): Promise<RetrievedRun>;
+}
+
+const POLL_MS = 50;
+const RUN_LIMIT_MS = 120_000;
+
+/** Starts the plane and deploys the project. */
+export async function startBenchPlane(options: BenchPlaneOptions): Promise<BenchPlane> {
+  const { repoDir, stateDir, driver, env } = options;
+  const scope = new Scope();
+  const dataDir = mkdtempSync(join(stateDir, "bench-"));
+  scope.defer(() => rmSync(dataDir, { recursive: true, force: true }));
+  const say = (text: string): void => console.error(text);
+  const plane = await startPlane({ dataDir, repoDir, stateDir, driver, env, onProgress: () => {}, onUnexpectedExit: (part, how) => say(`${part} ended: ${how}`) });
+  scope.defer(() => removePlane({ planeId: plane.file.planeId, dataDir, env }));
+  scope.use(plane);
+  const built = await buildImage({ projectDir: join(repoDir, "examples/nap"), stateDir, progress: () => {} });
+  if (built.kind === "rejected") throw new Error(`Cannot build examples/nap: ${JSON.stringify(built.error)}`);
+  const apiKey = await environmentKey(plane.file, built.stored.image.projectRef, "prod");
+  await registerImage({ apiUrl: plane.file.apiUrl, apiKey, stored: built.stored });
+  const headers = { authorization: `Bearer ${apiKey}`, "x-trigger-api-version": "2025-07-16" };
+  const sdk = scope.use(new RouteClient({ baseUrl: plane.file.apiUrl, timeoutMs: 30_000, headers: () => headers }));
+  const run = async (runId: string): Promise<RetrievedRun> => unwrap(await sdk.call(sdkRuns.retrieve, { params: { runId } }));
+  return {
+    plane,
+    node: scope.use(gatewayClient(plane.file)),
+    trigger: async (task, payload) => unwrap(await sdk.call(sdkRuns.trigger, { params: { taskId: task }, body: { payload } })).id,
+    run,
+    timeline: async (runId) => unwrap(await sdk.call(sdkRuns.timeline, { params: { runId } })).events,
+    until: (runId, done) => pollUntil(() => run(runId), done),
+    close: () => scope.close(),
+  };
+}
+
+async function pollUntil<T>(look: () => Promise<T>, done: (seen: T) => boolean): Promise<T> {
+  const deadlineMs = performance.now() + RUN_LIMIT_MS;
+  for (;;) {
+    const seen = await look();
+    if (done(seen)) return seen;
+    if (performance.now() > deadlineMs) throw new Error(`Cannot go on: not done after ${RUN_LIMIT_MS / 1000} s: ${JSON.stringify(seen)}`);
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+}
