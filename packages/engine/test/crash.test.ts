@@ -55,9 +55,9 @@ describe("an engine whose connections are cut", () => {
     await second.waitForToken(scene.env, taken.runId, lateToken);
     await plane.until("the listener hears again what happens elsewhere", () => lateTold.count() > 0);
     expect(told.count()).toBeGreaterThanOrEqual(0);
-    const answer = scene.engine.dequeue(scene.worker.ref, { waitMs: 3_600_000, signal: new AbortController().signal });
+    const answer = scene.worker.wait();
     const late = must(await second.trigger(scene.env, "work", { payloadType: "application/json" }), "triggered");
-    expect((await answer).map((message) => message.run.friendlyId)).toEqual([late.runId]);
+    expect((await scene.worker.answered(answer)).map((message) => message.run.friendlyId)).toEqual([late.runId]);
     await second.close();
   });
 

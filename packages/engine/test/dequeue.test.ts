@@ -64,9 +64,9 @@ describe("a node that waits for a run", () => {
     const scene = await plane.scene();
     const second = await plane.anotherEngine();
     const node = plane.worker("node-2", second);
-    const answer = second.dequeue(node.ref, { waitMs: 3_600_000, signal: new AbortController().signal });
+    const answer = node.wait();
     const runId = await scene.trigger();
-    expect((await answer).map((message) => message.run.friendlyId)).toEqual([runId]);
+    expect((await scene.worker.answered(answer)).map((message) => message.run.friendlyId)).toEqual([runId]);
     await second.close();
   });
 
@@ -74,38 +74,31 @@ describe("a node that waits for a run", () => {
     const scene = await plane.scene();
     const first = await scene.executing("solo");
     const second = await scene.trigger("solo");
-    const answer = scene.engine.dequeue(scene.worker.ref, { waitMs: 3_600_000, signal: new AbortController().signal });
+    const answer = scene.worker.wait();
     await first.succeed();
-    expect((await answer).map((message) => message.run.friendlyId)).toEqual([second]);
+    expect((await scene.worker.answered(answer)).map((message) => message.run.friendlyId)).toEqual([second]);
   });
 
   it("is answered when a run that was put back comes due", async () => {
     const scene = await plane.scene();
-    const answer = scene.engine.dequeue(scene.worker.ref, { waitMs: 3_600_000, signal: new AbortController().signal });
+    const answer = scene.worker.wait();
     const runId = await scene.trigger("work", { priority: -30 });
     await plane.clock.advance(31_000);
-    const messages = await plane.until("the node is answered", () => Promise.race([answer, Promise.resolve(undefined)]));
-    expect(messages.map((message) => message.run.friendlyId)).toEqual([runId]);
+    expect((await scene.worker.answered(answer)).map((message) => message.run.friendlyId)).toEqual([runId]);
   });
 
   it("is answered with nothing when its time is over", async () => {
     const scene = await plane.scene();
-    const answer = scene.engine.dequeue(scene.worker.ref, { waitMs: 10_000, signal: new AbortController().signal });
-    let messages: unknown;
-    void answer.then((value) => (messages = value));
-    await plane.until("the node is answered", async () => {
-      await plane.clock.advance(1_000);
-      return messages !== undefined;
-    });
-    expect(messages).toEqual([]);
+    const answer = scene.worker.wait(10_000);
+    expect(await scene.worker.answered(answer, 1_000)).toEqual([]);
   });
 
   it("takes no run with it when it goes away", async () => {
     const scene = await plane.scene();
     const gone = new AbortController();
-    const answer = scene.engine.dequeue(scene.worker.ref, { waitMs: 3_600_000, signal: gone.signal });
+    const answer = scene.worker.wait(3_600_000, gone.signal);
     gone.abort();
-    expect(await answer).toEqual([]);
+    expect(await scene.worker.answered(answer)).toEqual([]);
     const runId = await scene.trigger();
     expect((await scene.worker.take()).runId).toBe(runId);
   });
@@ -117,7 +110,7 @@ describe("a node that waits for a run", () => {
     const nodes = Array.from({ length: 8 }, async (_, index) => {
       const node = plane.worker(`node-${index}`);
       while (!stop.signal.aborted) {
-        for (const message of await node.engine.dequeue(node.ref, { waitMs: 3_600_000, signal: stop.signal })) taken.push(message.run.friendlyId);
+        for (const message of await node.wait(3_600_000, stop.signal)) taken.push(message.run.friendlyId);
       }
     });
     const queued = (await Promise.all(Array.from({ length: 4 }, async () => Promise.all(Array.from({ length: 15 }, () => scene.trigger()))))).flat();

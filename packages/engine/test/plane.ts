@@ -1,6 +1,6 @@
 import { ManualClock, Secret, systemRandom, type Clock } from "@torpor/kernel";
 import { silentLog } from "@torpor/observe";
-import { freshDatabase, startTestPostgres } from "./shim.ts";
+import { freshDatabase } from "@torpor/testkit";
 import pg from "pg";
 import { afterAll, afterEach, beforeAll } from "vitest";
 import type { DeploymentInput, Engine } from "../src/api.ts";
@@ -66,9 +66,8 @@ export class Plane<C extends Clock = Clock> {
   }
 
   async open(): Promise<void> {
-    const server = await startTestPostgres();
-    this.#closers.push(() => server.close());
-    const database = await freshDatabase(server);
+    const database = await freshDatabase();
+    this.#closers.push(() => database.close());
     this.#connectionString = database.connectionString;
     this.#engine = await this.anotherEngine();
     this.#workerGroupId = (await this.engine.ensureWorkerGroup({ name: "nodes", token: `tr_wgt_${"a".repeat(40)}` })).id;
@@ -101,7 +100,7 @@ export class Plane<C extends Clock = Clock> {
 
   /** A node that takes runs of every environment. */
   worker(name = "node-1", engine: Engine = this.engine): Worker {
-    return new Worker(engine, { workerGroupId: this.#workerGroupId, instanceName: name, runnerId: `runner-${name}` });
+    return new Worker(engine, this.clock, { workerGroupId: this.#workerGroupId, instanceName: name, runnerId: `runner-${name}` });
   }
 
   /** A project of its own, with its tasks deployed to production. */

@@ -39,8 +39,8 @@ describe("a queue's settings", () => {
     const { id } = await scene.customQueue("single");
     await scene.engine.updateQueue(scene.env, id, { paused: true });
     const runId = await scene.trigger("solo");
-    const answer = scene.engine.dequeue(scene.worker.ref, { waitMs: 3_600_000, signal: new AbortController().signal });
+    const answer = scene.worker.wait();
     await scene.engine.updateQueue(scene.env, id, { paused: false });
-    expect((await answer).map((message) => message.run.friendlyId)).toEqual([runId]);
+    expect((await scene.worker.answered(answer)).map((message) => message.run.friendlyId)).toEqual([runId]);
   });
 });

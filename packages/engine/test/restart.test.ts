@@ -20,13 +20,13 @@ describe("closing an engine", () => {
   it("answers nodes that wait with nothing, and takes no run with it", async () => {
     const scene = await plane.scene();
     const engine = await plane.anotherEngine();
-    const waiting = Array.from({ length: 5 }, () => engine.dequeue(scene.worker.ref, { waitMs: 3_600_000, signal: new AbortController().signal }));
+    const waiting = Array.from({ length: 5 }, () => plane.worker("node-2", engine).wait());
     const runId = scene.trigger();
     await engine.close();
     const messages = (await Promise.all(waiting)).flat();
     if (messages.length === 0) expect((await scene.untilTaken(await runId)).runId).toBe(await runId);
     else expect(messages.map((message) => message.run.friendlyId)).toEqual([await runId]);
-    expect(await engine.dequeue(scene.worker.ref, { waitMs: 3_600_000, signal: new AbortController().signal })).toEqual([]);
+    expect(await plane.worker("node-2", engine).wait()).toEqual([]);
   });
 
   it("in the midst of work lets what was begun end or fail, and hangs on nothing", async () => {

@@ -36,7 +36,7 @@ describe("how late the engine is", () => {
   it("hands a sleeping run out within half a second of the end of its wait (behaviour 47, time)", async () => {
     const scene = await plane.scene();
     const { held, tokenId } = await scene.asleep();
-    const answer = scene.engine.dequeue(scene.worker.ref, { waitMs: 10_000, signal: new AbortController().signal });
+    const answer = scene.worker.wait(10_000);
     const completedAtMs = performance.now();
     await scene.completeToken(tokenId);
     expect((await answer).map((message) => message.run.friendlyId)).toEqual([held.runId]);
@@ -47,7 +47,7 @@ describe("how late the engine is", () => {
     const scene = await plane.scene();
     const tookMs: number[] = [];
     for (let round = 0; round < 9; round++) {
-      const answer = scene.engine.dequeue(scene.worker.ref, { waitMs: 10_000, signal: new AbortController().signal });
+      const answer = scene.worker.wait(10_000);
       const triggeredAtMs = performance.now();
       await scene.trigger();
       await answer;
@@ -59,7 +59,7 @@ describe("how late the engine is", () => {
   it("queues a delayed run on time", async () => {
     const scene = await plane.scene();
     const date = inMs(plane, 80);
-    const answer = scene.engine.dequeue(scene.worker.ref, { waitMs: 10_000, signal: new AbortController().signal });
+    const answer = scene.worker.wait(10_000);
     await scene.trigger("work", { delayUntil: date });
     expect(await answer).toHaveLength(1);
     expect(Date.now() - date.getTime()).toBeGreaterThanOrEqual(0);

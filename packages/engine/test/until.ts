@@ -3,10 +3,12 @@ import { ManualClock, sleep, systemClock, type Clock } from "@torpor/kernel";
 export interface UntilOptions {
   /** Real time after which the test fails. */
   readonly limitMs?: number;
+  /** What one poll moves a clock that stands still: by default enough for the engine's own short delays to pass, far below any stall time. */
+  readonly stepMs?: number;
+  readonly pollMs?: number;
 }
 
 const POLL_MS = 3;
-/** What one poll moves a clock that stands still: enough for the engine's own short delays to pass, far below any stall time. */
 const STEP_MS = 10;
 
 /** Polls until `probe` gives something that is neither false nor undefined nor null; fails with `what` after the limit. */
@@ -16,7 +18,7 @@ export async function until<T>(clock: Clock, what: string, probe: () => Promise<
     const value = await probe();
     if (value !== undefined && value !== null && value !== false) return value;
     if (performance.now() > deadlineMs) throw new Error(`Waited ${options.limitMs ?? 5_000} ms in vain until ${what}`);
-    if (clock instanceof ManualClock) await clock.advance(STEP_MS);
-    await sleep(systemClock, POLL_MS);
+    if (clock instanceof ManualClock) await clock.advance(options.stepMs ?? STEP_MS);
+    await sleep(systemClock, options.pollMs ?? POLL_MS);
   }
 }

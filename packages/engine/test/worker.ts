@@ -1,23 +1,41 @@
 import type { CompleteResult, DequeuedMessage, ExecutionResult, RestoreOutcomeBody, RunExecutionData, StartResult, TaskRunError, TaskRunExecutionResult } from "@torpor/contracts";
+import { ManualClock, type Clock } from "@torpor/kernel";
 import { expect } from "vitest";
 import type { Engine, Refusal, SuspensionOutcome, WorkerRef } from "../src/api.ts";
+import { until } from "./until.ts";
 
 // A node without sandboxes: it takes runs and says about them what a supervisor and its runners would say.
 
 export class Worker {
   readonly engine: Engine;
+  readonly clock: Clock;
   readonly ref: WorkerRef;
 
-  constructor(engine: Engine, ref: WorkerRef) {
+  constructor(engine: Engine, clock: Clock, ref: WorkerRef) {
     this.engine = engine;
+    this.clock = clock;
     this.ref = ref;
   }
 
   /** Takes what is ready now; undefined when nothing is. */
   async tryTake(): Promise<HeldRun | undefined> {
-    const [message, ...more] = await this.engine.dequeue(this.ref, { waitMs: 0, signal: new AbortController().signal });
+    const [message, ...more] = await this.answered(this.wait(0), 0);
     expect(more, "a node is handed one run at a time").toEqual([]);
     return message === undefined ? undefined : new HeldRun(this, message);
+  }
+
+  /** Waits for a run as nodes do. */
+  wait(waitMs = 3_600_000, signal = new AbortController().signal): Promise<readonly DequeuedMessage[]> {
+    return this.engine.dequeue(this.ref, { waitMs, signal });
+  }
+
+  /** What was waited for; the clock moves meanwhile as far as the engine's own short delays need. */
+  async answered(answer: Promise<readonly DequeuedMessage[]>, stepMs = 10): Promise<readonly DequeuedMessage[]> {
+    let messages: readonly DequeuedMessage[] | undefined;
+    void answer.then((value) => (messages = value), () => {});
+    // A wait of no time ends by the clock too: one that stands still must be asked what is due.
+    if (this.clock instanceof ManualClock) await until(this.clock, "the node is answered", () => messages !== undefined, { stepMs, pollMs: 1 });
+    return answer;
   }
 
   /** Takes the run that must be ready now. */
@@ -44,10 +62,6 @@ export class Worker {
     return all;
   }
 
-  /** The same node under the id of a runner. */
-  as(runnerId: string): Worker {
-    return new Worker(this.engine, { ...this.ref, runnerId });
-  }
 }
 
 /** A run in the hands of a node, with the snapshot that the node believes to be the latest. */
