@@ -1,5 +1,6 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
+import { createServer } from "node:net";
 import { join } from "node:path";
 import { workerActions } from "@torpor/contracts";
 import { freshDatabase, type FreshDatabase } from "@torpor/testkit";
@@ -39,12 +40,35 @@ const env = (): Record<string, string> => ({
   TORPOR_ENCRYPTION_KEY: "0123456789abcdef".repeat(4),
 });
 
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const address = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  if (address === null || typeof address === "string") throw new Error("Cannot find a free port");
+  return address.port;
+}
+
 describe("the platform as a process", () => {
   it("ends with an error that names what is missing", async () => {
     const { child, said } = start({ DATABASE_URL: "postgres://x" });
     const [code] = (await once(child, "exit")) as [number];
     expect(code).not.toBe(0);
     expect(said()).toContain("MANAGED_WORKER_SECRET");
+  });
+
+  it("shows metrics on a port of their own, and there only", async () => {
+    const port = await freePort();
+    const { child, url } = start({ ...env(), TORPOR_METRICS_PORT: String(port) });
+    const origin = await url;
+    await fetch(`${origin}/healthz`);
+    const metrics = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+    expect(metrics).toContain('torpor_platform_request_seconds_count{method="GET",path="/healthz",status="200"} 1');
+    expect((await fetch(`${origin}/metrics`)).status).toBe(404);
+    expect((await fetch(`http://127.0.0.1:${port}/healthz`)).status).toBe(404);
+    const exited = once(child, "exit");
+    child.kill("SIGTERM");
+    expect((await exited)[0]).toBe(0);
   });
 
   it("answers a waiting supervisor with nothing at SIGTERM, takes no new connection, and ends with 0", async () => {
