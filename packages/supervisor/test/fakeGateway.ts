@@ -30,7 +30,20 @@ interface Pending {
   readonly body: SnapshotBody;
 }
 
+/** What stands behind the sandboxes, when something does. */
+export interface FakeHost {
+  create(name: string, env: Readonly<Record<string, string>>): Promise<void>;
+  freeze(name: string): void;
+  thaw(name: string): void;
+  destroy(name: string): void;
+  /** The frozen process goes on under a new name. */
+  restore(oldName: string, newName: string, metadata: Readonly<Record<string, string>>): void;
+  /** The original of a stored image is gone: what was frozen is an image now. */
+  store(name: string): void;
+}
+
 export interface FakeGatewayOptions {
+  readonly host?: FakeHost;
   readonly clock: Clock;
   readonly token: string;
   /** Where callbacks go: the supervisor's door. */
@@ -113,10 +126,15 @@ export class FakeGateway {
 
   routes(): Mounted[] {
     const shared = [
-      mount(routes.createInstance, async ({ body }) => this.#create(body.name, body.metadata, body.env)),
+      mount(routes.createInstance, async ({ body }) => {
+        const isNew = !this.instances.has(body.name);
+        const reply = this.#create(body.name, body.metadata, body.env);
+        if (isNew) await this.#options.host?.create(body.name, body.env);
+        return reply;
+      }),
       mount(routes.deleteInstance, async ({ params }) => {
         this.log.push(`delete ${params.name}`);
-        this.instances.delete(params.name);
+        if (this.instances.delete(params.name)) this.#options.host?.destroy(params.name);
         return undefined;
       }),
       mount(routes.snapshotInstance, async ({ params, body }) => this.#snapshot(params.name, body)),
@@ -126,7 +144,9 @@ export class FakeGateway {
         if (image.state !== "stored") throw new TorporError("sandbox_frozen", `Cannot restore ${params.snapshotId}: it is ${image.state}`);
         if (this.instances.has(body.name)) throw new TorporError("name_taken", `Cannot restore as ${body.name}`);
         image.state = "consumed";
-        return this.#create(body.name, body.metadata, {});
+        const reply = this.#create(body.name, body.metadata, {});
+        this.#options.host?.restore(image.name, body.name, body.metadata);
+        return reply;
       }),
     ];
     return this.#isOurs ? [...shared, ...this.#ownRoutes()] : shared;
@@ -154,6 +174,7 @@ export class FakeGateway {
         if (image?.state !== "held") throw new TorporError("snapshot_stale", "Cannot commit: it was thawed already");
         image.state = "stored";
         this.instances.delete(image.name);
+        this.#options.host?.store(image.name);
         this.log.push(`commit ${image.name}`);
         return { outcome: "committed" as const };
       }),
@@ -209,6 +230,7 @@ export class FakeGateway {
     instance.state = "freezing";
     instance.imageId = image.id;
     this.#pending.set(name, { instance, image, body });
+    this.#options.host?.freeze(name);
     if (this.autoFinish) this.#options.clock.after(0, () => void this.finish(name));
     return this.#isOurs ? { snapshot_id: image.id as never, extensions: body.extensions ?? [] } : undefined;
   }
@@ -218,6 +240,7 @@ export class FakeGateway {
     if (instance.imageId !== null) this.images.delete(instance.imageId);
     instance.imageId = null;
     instance.state = "running";
+    this.#options.host?.thaw(instance.name);
     this.log.push(`thaw ${instance.name}`);
   }
 

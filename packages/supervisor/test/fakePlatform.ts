@@ -31,6 +31,7 @@ interface FakeRun {
   readonly released: string[];
   readonly restoreOutcomes: { outcome: string; reason: string }[];
   readonly completions: unknown[];
+  waitpointId: string;
 }
 
 export interface FakePlatformOptions {
@@ -60,7 +61,7 @@ export class FakePlatform {
 
   /** A new run in the queue. */
   trigger(id = `run_${String(++this.#serial).padStart(4, "0")}abc`): string {
-    const run: FakeRun = { id, attemptNumber: 0, checkpoint: undefined, history: [], released: [], restoreOutcomes: [], completions: [] };
+    const run: FakeRun = { id, attemptNumber: 0, checkpoint: undefined, history: [], released: [], restoreOutcomes: [], completions: [], waitpointId: "" };
     this.runs.set(id, run);
     this.#requeue(run);
     return id;
@@ -85,14 +86,15 @@ export class FakePlatform {
   }
 
   /** The run begins to wait; returns the snapshot at which it does. */
-  block(id: string): string {
+  block(id: string, waitpointId = `waitpoint_${this.#id()}`): string {
+    this.run(id).waitpointId = waitpointId;
     return this.#append(this.run(id), "EXECUTING_WITH_WAITPOINTS", { notify: true });
   }
 
   /** The wait is over. */
   wake(id: string): void {
     const run = this.run(id);
-    const waitpoints = [waitpoint(this.#options.clock)];
+    const waitpoints = [waitpoint(run.waitpointId, this.#options.clock)];
     if (last(run).snapshot.executionStatus === "EXECUTING_WITH_WAITPOINTS") this.#append(run, "EXECUTING", { notify: true, waitpoints });
     else if (last(run).snapshot.executionStatus === "SUSPENDED") this.#requeue(run, waitpoints);
     else throw new Error(`Cannot wake a run that is ${last(run).snapshot.executionStatus}`);
@@ -286,8 +288,6 @@ function last(run: FakeRun): RunExecutionData {
   return latest;
 }
 
-let waitpointSerial = 0;
-function waitpoint(clock: Clock): CompletedWaitpoint {
-  const id = `waitpoint_${++waitpointSerial}`;
+function waitpoint(id: string, clock: Clock): CompletedWaitpoint {
   return { id, friendlyId: id, type: "DATETIME", completedAt: new Date(clock.nowMs()), outputIsError: false };
 }
