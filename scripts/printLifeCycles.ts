@@ -1,0 +1,4 @@
+import { writeFileSync } from "node:fs";
+import { lifeCyclesDocument } from "./lifeCycles.ts";
+
+writeFileSync("docs/life-cycles.md", lifeCyclesDocument());
