@@ -1,5 +1,5 @@
 // A gateway is killed and started again: what its predecessor left must be taken over, finished, or removed.
-import { mkdir, readdir, rename, writeFile } from "node:fs/promises";
+import { mkdir, readFile, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { RunnerId, type MemoryImageId } from "@torpor/contracts";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -141,7 +141,7 @@ describe("a gateway that is killed while a sandbox", () => {
   it("was created, but the answer was not given: the same request finds it", async () => {
     const path = join(node.dir, "gateway", "records", `${sandboxId}.json`);
     await node.kill(gateway);
-    const record = { ...(JSON.parse(await (await import("node:fs/promises")).readFile(path, "utf8")) as object), state: "starting", address: null };
+    const record = { ...(JSON.parse(await readFile(path, "utf8")) as object), state: "starting", address: null };
     await writeFile(path, JSON.stringify(record));
     gateway = await node.start();
     expect(ok(await create())).toMatchObject({ id: sandboxId, address: node.host.sandboxes.get(sandboxId)?.address });
@@ -203,7 +203,6 @@ describe("a gateway that is killed while a memory image", () => {
 describe("what nobody owns", () => {
   it("is destroyed: a sandbox without a record", async () => {
     await node.kill(gateway);
-    const { rm } = await import("node:fs/promises");
     await rm(join(node.dir, "gateway", "records", `${sandboxId}.json`));
     gateway = await node.start();
     expect(node.host.sandboxes.size).toBe(0);

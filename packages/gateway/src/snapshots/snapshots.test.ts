@@ -1,6 +1,6 @@
 // Snapshots over the gateway's HTTP contract, with the fake driver: every end that a snapshot can have.
 import { createHmac } from "node:crypto";
-import { readFile, readdir, truncate, writeFile } from "node:fs/promises";
+import { readFile, readdir, rm, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { RunnerId, type MemoryImageId, type SnapshotBody } from "@torpor/contracts";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -412,7 +412,6 @@ describe("a memory image that does not fit is refused before anything starts", (
     const id = await stored();
     await truncate(join(folder(id), "pages.img"), 5_000);
     expect(await restore(id)).toMatchObject({ kind: "refused", message: expect.stringContaining("pages.img has 5000 bytes") });
-    const { rm } = await import("node:fs/promises");
     await rm(join(folder(id), "pages.img"));
     expect(await restore(id)).toMatchObject({ kind: "refused", message: expect.stringContaining("pages.img is missing") });
     expect(await readdir(folder(id))).not.toContain("pages.img");
