@@ -1,9 +1,10 @@
 // Runners that end, and the runs they leave behind.
+import { withRetries } from "@torpor/http";
 import type { Clock } from "@torpor/kernel";
 import type { Log, Metrics } from "@torpor/observe";
 import type { Gateway } from "../gateway/gateway.ts";
 import { persistently, type PersistOptions } from "../platform/persistent.ts";
-import { isMissingRoute, type Platform } from "../platform/platform.ts";
+import { isMissingRoute, isPassing, type Platform } from "../platform/platform.ts";
 import type { Timeline } from "../platform/timeline.ts";
 import type { Intents } from "../snapshot/intents.ts";
 import { judgeLostRun, type LostRunVerdict, type RunnerEnd } from "./lostRun.ts";
@@ -12,6 +13,8 @@ import type { Runners } from "./runners.ts";
 
 /** The platform's own stall takes over after this. */
 const REPORT_BUDGET_MS = 120_000;
+/** A gateway that is being started again is back within this; later its own list is looked at (see caretaker.ts). */
+const REMOVE_ATTEMPTS = 12;
 
 export interface EndingsDeps {
   readonly platform: Platform;
@@ -36,12 +39,12 @@ export class Endings {
 
   /** The sandbox has ended by itself. Its run, if it still is its run, is told to the platform at once. */
   async ended(runner: Runner, end: RunnerEnd): Promise<void> {
-    const { gateway, metrics, log } = this.#deps;
+    const { metrics, log } = this.#deps;
     const { runId } = runner;
     metrics.count("torpor_runners_ended_total", { left_run: String(runId !== null) });
     log.info({ runnerId: runner.name, runId, ...end }, "a runner ended");
     this.#forget(runner);
-    const removed = gateway.remove(runner.name);
+    const removed = this.#remove(runner.name);
     if (runId !== null) await this.#tell(runner, runId, end);
     await removed;
   }
@@ -56,7 +59,12 @@ export class Endings {
   /** Its run is another's now, or nobody's: the sandbox goes. */
   async retire(runner: Runner): Promise<void> {
     this.#forget(runner);
-    await this.#deps.gateway.remove(runner.name);
+    await this.#remove(runner.name);
+  }
+
+  async #remove(name: string): Promise<void> {
+    const { gateway, clock, random, stop } = this.#deps;
+    await withRetries({ attempts: REMOVE_ATTEMPTS, baseMs: 100, maxMs: 5_000, clock, random, signal: stop, retryable: isPassing }, () => gateway.remove(name));
   }
 
   #forget(runner: Runner): void {
