@@ -24,6 +24,7 @@ import { chooseDriver, untilAborted } from "./up.ts";
 const LOOK_EVERY_MS = 200;
 /** The story takes about half a minute; on a machine that is busy with something else, more. */
 const STORY_LIMIT_MS = 180_000;
+const IMAGES_GONE_WITHIN_MS = 20_000;
 /** Runs of the demo sleep sooner than the 5 s of an ordinary plane, so that the short naps of the children sleep too. */
 const DEMO_SNAPSHOT_DELAY_MS = "1000";
 
@@ -93,8 +94,7 @@ async function tellStory(context: CommandContext, plane: Plane, driver: "gvisor"
     const watched = await triggerStory(sdk);
     await watchStory(context, { sdk, node, watched });
     const figures = await gatherFigures(sdk, watched);
-    const images = unwrap(await node.call(gateway.listSnapshots)).snapshots.length;
-    return report(context, figures, { images, slept: driver === "gvisor" });
+    return report(context, figures, { images: await imagesLeft(node), slept: driver === "gvisor" });
   } finally {
     await sdk.close();
     await node.close();
@@ -116,7 +116,7 @@ async function watchStory({ terminal, signal }: CommandContext, { sdk, node, wat
   for (;;) {
     const nowMs = systemClock.monotonicMs();
     const sample = await look(sdk, node, watched, nowMs);
-    noteProcesses(sample);
+    noteProcesses(sample, nowMs);
     const { lines, footer } = liveLines(terminal, sample, nowMs - startedMs);
     terminal.draw(lines, footer);
     if (watched.every(isOver)) break;
@@ -134,6 +134,16 @@ async function gatherFigures(sdk: RouteClient, watched: readonly Watched[]): Pro
     figures.push(figuresOf({ watched: one, run, timeline: events }));
   }
   return figures;
+}
+
+/** Memory images that are still there some seconds after the last run has ended: there must be none (L7). */
+async function imagesLeft(node: RouteClient): Promise<number> {
+  const deadlineMs = systemClock.monotonicMs() + IMAGES_GONE_WITHIN_MS;
+  for (;;) {
+    const { snapshots } = unwrap(await node.call(gateway.listSnapshots));
+    if (snapshots.length === 0 || systemClock.monotonicMs() > deadlineMs) return snapshots.length;
+    await sleep(systemClock, LOOK_EVERY_MS);
+  }
 }
 
 function report({ terminal }: CommandContext, figures: readonly RunFigures[], { images, slept }: { images: number; slept: boolean }): ExitCode {

@@ -78,10 +78,13 @@ export function runOf(instance: InstanceView): string | undefined {
   return typeof runId === "string" ? runId : undefined;
 }
 
+/** The frozen sandbox is destroyed after the engine has accepted the sleep, not before (L5): that takes some tens of ms, on a busy machine more. */
+const DESTROYED_WITHIN_MS = 1_000;
+
 /** Notes how many processes each sleeping run has. */
-export function noteProcesses({ watched, instances }: Sample): void {
+export function noteProcesses({ watched, instances }: Sample, nowMs: number): void {
   for (const one of watched) {
-    if (one.asleepSinceMs === undefined) continue;
+    if (one.asleepSinceMs === undefined || nowMs - one.asleepSinceMs < DESTROYED_WITHIN_MS) continue;
     const count = instances.filter((instance) => runOf(instance) === one.runId).reduce((sum, { processCount }) => sum + (processCount ?? 1), 0);
     one.processesAsleep = Math.max(one.processesAsleep, count);
   }
