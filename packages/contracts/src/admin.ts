@@ -19,7 +19,7 @@ export const admin = {
     body: z.object({ ref: ProjectRef, name: z.string().min(1).max(255).optional() }),
     reply: z.object({ ref: z.string(), environments: z.array(EnvironmentWithKey) }),
   }),
-  /** Makes a worker group when it is not there. The token is answered in clear when it was made here, never again. */
+  /** Makes a worker group, or gives the one of that name another token. A token that is made here is answered in clear, once. */
   ensureWorkerGroup: route("POST", "/admin/api/v1/workers", {
     auth: "admin",
     body: z.looseObject({ name: z.string().min(1).max(100), token: z.string().min(20).max(256).optional() }),

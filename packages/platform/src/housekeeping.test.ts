@@ -29,7 +29,7 @@ describe("housekeeping", () => {
     const oneTimeTokens = new OneTimeTokens(database);
     const now = (): Date => new Date(clock.nowMs());
     await store.add([], [log("run_old", now())], now());
-    await oneTimeTokens.use({ scopes: [], oneTimeId: "used", expiresAt: new Date(clock.nowMs() + 1000) });
+    await oneTimeTokens.use({ scopes: [], oneTimeId: "used", expiresAt: new Date(clock.nowMs() + 1000) }, "request");
     await clock.advance(3_000_000);
     await store.add([], [log("run_new", now())], now());
 
@@ -45,6 +45,6 @@ describe("housekeeping", () => {
     expect(await store.logsOf("run_old", "0", 10)).toEqual([]);
     expect(await store.logsOf("run_new", "0", 10)).toHaveLength(1);
     // Its row is gone, so the same id could be used again; the token itself has expired long ago.
-    await oneTimeTokens.use({ scopes: [], oneTimeId: "used", expiresAt: now() });
+    await oneTimeTokens.use({ scopes: [], oneTimeId: "used", expiresAt: now() }, "another");
   });
 });

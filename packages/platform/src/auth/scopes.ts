@@ -18,7 +18,7 @@ export function scopesAllow(scopes: readonly string[], action: string, targets: 
     if (granted !== action) return false;
     if (type === undefined) return true;
     const id = rest.join(":");
-    return targets.some((target) => target.type === type && (rest.length === 0 || target.id === id));
+    return targets.some((target) => target.type === type && (rest.length === 0 || (id !== "" && target.id === id)));
   });
 }
 

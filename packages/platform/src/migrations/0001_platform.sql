@@ -3,7 +3,9 @@
 -- One-time public tokens that were used, until they expire.
 create table platform_used_tokens (
   id text primary key,
-  expires_at timestamptz not null
+  expires_at timestamptz not null,
+  -- of the request that used it, which may be repeated
+  request_key text
 );
 
 -- Payloads and outputs that are too large for a request.

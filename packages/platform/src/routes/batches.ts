@@ -15,7 +15,7 @@ import { given } from "../given.ts";
 import { accepted, found } from "../refusal.ts";
 import { triggerOptions, type TriggerLimits } from "../runs/triggerOptions.ts";
 import { executionResult } from "../runs/view.ts";
-import { origin } from "./trigger.ts";
+import { origin, requestKeyOf } from "./trigger.ts";
 
 export interface BatchLimits extends TriggerLimits {
   readonly maxBatchSize: number;
@@ -32,6 +32,8 @@ export interface BatchDeps {
   readonly tokenHeaders: TokenHeaders;
 }
 
+/** Clients give up long before. */
+const REPEATS_WITHIN_MS = 3_600_000;
 /** Answers to those who ask for a batch's runs are put together from this many reads at once. */
 const READS_AT_ONCE = 16;
 
@@ -40,13 +42,16 @@ export function batchRoutes(deps: BatchDeps): Mounted[] {
 }
 
 function createRoute({ engine, limits, ...deps }: BatchDeps): Mounted {
-  return mount(sdkBatches.create, async ({ body, caller }) => {
+  return mount(sdkBatches.create, async ({ body, caller, headers }) => {
     requireBatchScope(caller, Array.isArray(body["taskIdentifiers"]) ? body["taskIdentifiers"].map(String) : []);
     checkSize(body.runCount, "runCount", limits);
-    await deps.oneTimeTokens.use(caller.token);
+    await deps.oneTimeTokens.use(caller.token, requestKeyOf(headers));
     const { runCount, parentRunId, resumeParentOnCompletion, idempotencyKey } = body;
-    const batch = accepted(await engine.createBatch(caller.env, { runCount, ...given({ parentRunId, resumeParentOnCompletion, idempotencyKey }) }));
-    const reply = { id: batch.batchId, runCount: batch.runCount, isCached: batch.isCached, ...given({ idempotencyKey }) };
+    const key = idempotencyKey === undefined ? requestAsKey(headers, deps.clock) : { idempotencyKey };
+    const batch = accepted(await engine.createBatch(caller.env, { runCount, ...given({ parentRunId, resumeParentOnCompletion }), ...key }));
+    // A client that is told "cached" sends no items. One whose first answer was lost must send them.
+    const isCached = batch.isCached && (await engine.getBatch(caller.env, batch.batchId))?.status !== "PENDING";
+    const reply = { id: batch.batchId, runCount: batch.runCount, isCached, ...given({ idempotencyKey }) };
     return new Answer(reply, { headers: await headersFor(deps.tokenHeaders, caller, batch.batchId) });
   });
 }
@@ -122,9 +127,10 @@ function triggerAllRoute(deps: BatchDeps): Mounted {
   return mount(sdkBatches.triggerAll, async ({ body, caller, headers }) => {
     requireBatchScope(caller, [...new Set(body.items.map((item) => item.task))]);
     checkSize(body.items.length, "items", limits);
-    await deps.oneTimeTokens.use(caller.token);
+    await deps.oneTimeTokens.use(caller.token, requestKeyOf(headers));
     const { parentRunId, resumeParentOnCompletion } = body;
-    const { batchId } = accepted(await engine.createBatch(caller.env, { runCount: body.items.length, ...given({ parentRunId, resumeParentOnCompletion }) }));
+    const announced = { runCount: body.items.length, ...given({ parentRunId, resumeParentOnCompletion }), ...requestAsKey(headers, deps.clock) };
+    const { batchId } = accepted(await engine.createBatch(caller.env, announced));
     await addItems(engine, { env: caller.env, batchId }, body.items.map((item, index) => batchItem(item, index, deps, headers)));
     accepted(await engine.sealBatch(caller.env, batchId));
     return new Answer({ id: batchId, runCount: body.items.length }, { headers: await headersFor(deps.tokenHeaders, caller, batchId) });
@@ -165,6 +171,12 @@ async function resultsOf(engine: BatchDeps["engine"], env: EnvironmentRef, runId
 function batchView(batch: BatchView) {
   const { id, status, createdAt, updatedAt, runCount, idempotencyKey } = batch;
   return { id, status, createdAt, updatedAt, runCount, runs: [...batch.runIds], ...given({ idempotencyKey }) };
+}
+
+/** A request that is repeated because its answer was lost makes one batch: else the first would wait for its items, and block its parent. */
+function requestAsKey(headers: IncomingHttpHeaders, clock: Clock): { idempotencyKey?: string; idempotencyKeyExpiresAt?: Date } {
+  const requestKey = requestKeyOf(headers);
+  return requestKey === undefined ? {} : { idempotencyKey: `request:${requestKey}`, idempotencyKeyExpiresAt: new Date(clock.nowMs() + REPEATS_WITHIN_MS) };
 }
 
 /** A public token must allow every task that the batch names; one that names none needs the right to all. */

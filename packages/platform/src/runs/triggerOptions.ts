@@ -2,7 +2,7 @@ import { TorporError, type TriggerOptionsBody } from "@torpor/contracts";
 import type { TriggerOptions } from "@torpor/engine";
 import { given } from "../given.ts";
 import { delayOf, momentOrRefuse, ttlSecondsOf } from "./times.ts";
-import { payloadPacket } from "./values.ts";
+import { STORED_TYPE, payloadPacket } from "./values.ts";
 
 const MAX_TAGS = 10;
 const MAX_TAG_LENGTH = 128;
@@ -55,6 +55,9 @@ export function triggerOptions(input: TriggerInput, nowMs: number, limits: Trigg
 
 function payloadOptions(input: TriggerInput, limits: TriggerLimits): Pick<TriggerOptions, "payload" | "payloadType"> {
   const packet = payloadPacket(input.payload, input.options?.payloadType);
+  if (packet.dataType === STORED_TYPE && (typeof input.payload !== "string" || input.payload === "")) {
+    throw new TorporError("request_invalid", `Cannot use payload: of type ${STORED_TYPE} it must be the key of a stored value`, { param: "payload" });
+  }
   checkSize(packet.data, "payload", limits);
   return packet.data === undefined ? { payloadType: packet.dataType } : { payload: packet.data, payloadType: packet.dataType };
 }

@@ -46,6 +46,20 @@ describe("batches in two phases", () => {
     expect(batch.runs).toHaveLength(3);
   });
 
+  it("makes one batch of a request that is repeated, and tells the client to send its items until they are there", async () => {
+    const headers = { "x-trigger-request-idempotency-key": "batch-request" };
+    const announce = () => platform.request("POST", "/api/v3/batches", { body: { runCount: 1 }, headers });
+    const [first, repeated] = [await announce(), await announce()];
+    expect(repeated.json).toEqual(first.json);
+    expect(repeated.json["isCached"]).toBe(false);
+    expect((await send(String(first.json["id"]), line(0))).json).toMatchObject({ sealed: true });
+    const body = { runCount: 1, idempotencyKey: "mine" };
+    const mine = await platform.request("POST", "/api/v3/batches", { body });
+    expect((await platform.request("POST", "/api/v3/batches", { body })).json).toMatchObject({ id: mine.json["id"], isCached: false });
+    await send(String(mine.json["id"]), line(0));
+    expect((await platform.request("POST", "/api/v3/batches", { body })).json).toMatchObject({ id: mine.json["id"], isCached: true, idempotencyKey: "mine" });
+  });
+
   it("lets only the item fail that is too large", async () => {
     const id = await create(3);
     const large = `{"payload":"${"x".repeat(80_000)}","options":{"payloadType":"text/plain"},"task":"nap","index":1}\n`;

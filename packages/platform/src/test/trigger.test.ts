@@ -30,6 +30,7 @@ describe("triggering over HTTP", () => {
   it.each([
     [{ options: { maxAttempts: "three" } }, "options.maxAttempts"],
     [{ options: { machine: "enormous" } }, "options.machine"],
+    [{ payload: { key: 1 }, options: { payloadType: "application/store" } }, "payload"],
     [{ options: { queue: { name: 5 } } }, "options.queue.name"],
     [{ options: { tags: ["a", 5] } }, "options.tags"],
     [{ options: { idempotencyKey: "x".repeat(2049) } }, "options.idempotencyKey"],
@@ -92,8 +93,11 @@ describe("public tokens", () => {
   it("lets a token that may trigger one task trigger that one, once", async () => {
     const token = await publicToken(["trigger:tasks:nap"], true);
     expect((await platform.request("POST", "/api/v1/tasks/other/trigger", { body: {}, key: token })).status).toBe(403);
-    const used = await platform.request("POST", TRIGGER, { body: {}, key: token });
+    const headers = { "x-trigger-request-idempotency-key": "only-once" };
+    const used = await platform.request("POST", TRIGGER, { body: {}, key: token, headers });
     expect(used.status).toBe(200);
+    // A try of the same request, because the first answer was lost.
+    expect((await platform.request("POST", TRIGGER, { body: {}, key: token, headers })).json["id"]).toBe(used.json["id"]);
     const again = await platform.request("POST", TRIGGER, { body: {}, key: token });
     expect(again).toMatchObject({ status: 401, json: { error: expect.stringContaining("used before") } });
     // Whoever cannot sign is given a token for what it has made.
