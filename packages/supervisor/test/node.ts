@@ -14,7 +14,7 @@ import { Loopback } from "./loopback.ts";
 export const ENV = {
   TRIGGER_API_URL: "http://platform.test",
   TRIGGER_WORKER_TOKEN: "tr_wgt_test",
-  MANAGED_WORKER_SECRET: "managed",
+  MANAGED_WORKER_SECRET: "managed-secret-value",
   OTEL_EXPORTER_OTLP_ENDPOINT: "http://platform.test/otel",
   TRIGGER_WORKER_INSTANCE_NAME: "node-1",
   COMPUTE_GATEWAY_URL: "http://127.0.0.1:1",
@@ -108,9 +108,13 @@ export class TestNode {
 
   /** A run that is triggered, placed and started; returns its runner. */
   async executing(): Promise<TestRunner> {
+    const before = new Set(this.gateway.names());
     const runId = this.platform.trigger();
+    const fresh = (): string | undefined => this.gateway.names().find((one) => !before.has(one));
     await this.clock.advance(10);
-    const name = this.gateway.names().at(-1);
+    // Signing a token is done by another thread, which our clock does not move.
+    for (let round = 0; fresh() === undefined && round < 200; round++) await new Promise((resolve) => setTimeout(resolve, 5));
+    const name = fresh();
     if (name === undefined) throw new Error("no sandbox was made");
     const runner = new TestRunner(this, runId, name);
     await runner.start();

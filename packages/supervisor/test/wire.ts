@@ -26,6 +26,7 @@ export interface Wire extends Closable {
   /** Runs that some socket is subscribed to. */
   readonly subscribed: () => string[];
   readonly platformUrl: string;
+  readonly gatewayUrl: string;
   close(): Promise<void>;
 }
 
@@ -96,6 +97,7 @@ export async function startWire(options: WireOptions = {}): Promise<Wire> {
     supervisor,
     platformSockets: io,
     platformUrl: platformServer.url,
+    gatewayUrl: gatewayServer.url,
     subscribed: () => [...io.of(WORKER_SOCKET.namespace).adapter.rooms.keys()].filter((room) => room.startsWith("run_")),
     close: () => scope.close(),
   };

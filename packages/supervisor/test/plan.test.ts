@@ -1,0 +1,108 @@
+import { describe, expect, it } from "vitest";
+import { imageReference } from "../src/launch/environment.ts";
+import { freshName, restoredName } from "../src/launch/names.ts";
+import { planLaunch, type LaunchFacts, type LaunchPlan } from "../src/launch/plan.ts";
+import { readNotes, judgeAdoption, holdsRun } from "../src/runners/adoption.ts";
+import { hasEnded, INTENT_TRANSITIONS, nextIntentState, printLifeCycle, type IntentState } from "../src/snapshot/lifeCycle.ts";
+
+const ROOM: LaunchFacts = { hasCheckpoint: false, hasImage: true, needs: { cpu: 1, memoryGib: 1 }, free: { cpu: 2, memoryGib: 2 }, nodeIsEmpty: false, canAskWarm: false, draining: false };
+const FULL = { free: { cpu: 0.5, memoryGib: 2 } };
+
+describe("what becomes of a run that was handed out", () => {
+  it.each<[string, Partial<LaunchFacts>, LaunchPlan]>([
+    ["a fresh run with room", {}, { kind: "cold" }],
+    ["a fresh run when idle runners are kept", { canAskWarm: true }, { kind: "warm" }],
+    ["the same on a full node: an idle runner has its room already", { canAskWarm: true, ...FULL }, { kind: "warm" }],
+    ["a fresh run, no idle runner, full node", FULL, { kind: "give_back", reason: "node_full" }],
+    ["too little memory", { free: { cpu: 2, memoryGib: 0.5 } }, { kind: "give_back", reason: "node_full" }],
+    ["larger than the node, which is empty", { ...FULL, nodeIsEmpty: true }, { kind: "cold" }],
+    ["a sleeping run", { hasCheckpoint: true }, { kind: "restore" }],
+    ["a sleeping run is never started warm", { hasCheckpoint: true, canAskWarm: true }, { kind: "restore" }],
+    ["a sleeping run needs no image name", { hasCheckpoint: true, hasImage: false }, { kind: "restore" }],
+    ["a sleeping run on a full node", { hasCheckpoint: true, ...FULL }, { kind: "give_back", reason: "node_full" }],
+    ["no image", { hasImage: false, canAskWarm: true }, { kind: "give_back", reason: "no_image" }],
+    ["while draining, whatever it is", { hasCheckpoint: true, draining: true }, { kind: "give_back", reason: "draining" }],
+  ])("%s", (_what, facts, plan) => {
+    expect(planLaunch({ ...ROOM, ...facts })).toEqual(plan);
+  });
+});
+
+describe("names of runners", () => {
+  it("say run, attempt and try", () => {
+    expect([freshName("run_abc", 1), freshName("run_abc", 3), freshName("run_abc", 1, 2), freshName("run_abc", 2, 3)]).toEqual(["runner-abc", "runner-abc-attempt-3", "runner-abc-r2", "runner-abc-attempt-2-r3"]);
+  });
+
+  it("of two checkpoints that end alike differ only by their counter, which is why there is one", () => {
+    expect([restoredName("run_abc", "checkpoint_1xxxxxxxx", 1), restoredName("run_abc", "checkpoint_1xxxxxxxx", 2)]).toEqual(["runner-abc-xxxxxxxx", "runner-abc-xxxxxxxx-2"]);
+  });
+});
+
+describe("the image that a gateway is asked for", () => {
+  it.each([
+    ["registry/p:v1@sha256:00", "registry/p:v1"],
+    ["localhost:5000/p@sha256:00", "localhost:5000/p@sha256:00"],
+    ["torpor/p@sha256:00", "torpor/p@sha256:00"],
+    ["p:v1", "p:v1"],
+  ])("%s is asked for as %s", (image, asked) => {
+    expect(imageReference(image)).toBe(asked);
+  });
+});
+
+describe("the life of an intent", () => {
+  it("leads every state to an end, and can be cancelled in every state before the platform has accepted", () => {
+    const reachable = (state: IntentState, seen: Set<IntentState>): Set<IntentState> => {
+      if (!seen.has(state)) {
+        seen.add(state);
+        for (const next of Object.values(INTENT_TRANSITIONS[state])) reachable(next, seen);
+      }
+      return seen;
+    };
+    const all = reachable("scheduled", new Set());
+    expect([...all].toSorted()).toEqual((Object.keys(INTENT_TRANSITIONS) as IntentState[]).toSorted());
+    for (const state of all) {
+      expect([...reachable(state, new Set())].some(hasEnded)).toBe(true);
+      if (!hasEnded(state) && state !== "accepted") expect(nextIntentState(state, "cancel")).toMatch(/canceled|thawed/);
+    }
+  });
+
+  it("refuses a step that the table does not have", () => {
+    expect(() => nextIntentState("accepted", "cancel")).toThrow("Cannot cancel an intent that is accepted");
+    expect(() => nextIntentState("scheduled", "freeze")).toThrow();
+  });
+
+  it("prints itself for the docs", () => {
+    expect(printLifeCycle()).toContain("  freezing --> thawed: cancel");
+  });
+});
+
+describe("a sandbox that is found at a start", () => {
+  const notes = { runId: "run_1", snapshotId: "snapshot_2", lineage: [], attemptNumber: 1, room: { cpu: 1, memoryGib: 1 }, isRestored: false };
+  const latest = (executionStatus: string, change: object = {}) => ({ version: "1", snapshot: { id: "x", friendlyId: "snapshot_5", executionStatus, description: "", createdAt: new Date(0) }, run: { id: "r", friendlyId: "run_1", status: "EXECUTING", attemptNumber: 1 }, completedWaitpoints: [], ...change }) as never;
+  const ours = { checkpoint: { id: "c", friendlyId: "c", type: "COMPUTE", location: "mem_1" } };
+
+  it.each([
+    ["held", "SUSPENDED", ours, "commit"],
+    ["held", "QUEUED", ours, "commit"],
+    ["held", "PENDING_EXECUTING", ours, "commit"],
+    ["held", "SUSPENDED", {}, "thaw"],
+    ["held", "EXECUTING_WITH_WAITPOINTS", {}, "report"],
+    ["held", "EXECUTING", {}, "thaw"],
+    ["freezing", "EXECUTING_WITH_WAITPOINTS", {}, "thaw"],
+    ["running", "EXECUTING", {}, "holds"],
+    ["running", "EXECUTING_WITH_WAITPOINTS", {}, "holds"],
+    ["running", "FINISHED", {}, "unknown"],
+    ["running", "PENDING_EXECUTING", {}, "unknown"],
+    ["running", "EXECUTING", { run: { attemptNumber: 2 } }, "unknown"],
+  ] as const)("%s, its run %s (%o): %s", (state, status, change, kind) => {
+    expect(judgeAdoption({ state, memoryImageId: "mem_1" as never }, notes, latest(status, change)).kind).toBe(kind);
+  });
+
+  it("handed out at this very snapshot has the run, at another it has not", () => {
+    expect(holdsRun({ ...notes, snapshotId: "snapshot_5" }, latest("PENDING_EXECUTING"))).toBe(true);
+    expect(holdsRun(notes, latest("PENDING_EXECUTING"))).toBe(false);
+  });
+
+  it("that no supervisor has made is left alone", () => {
+    expect(readNotes({ metadata: { somebody: "else" } })).toBeNull();
+  });
+});
