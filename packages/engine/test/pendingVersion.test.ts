@@ -140,6 +140,21 @@ describe("the version of a run", () => {
     expect((await scene.engine.currentDeployment(scene.env))?.version).toBe(versions.at(-1));
   });
 
+  it("is not made anew when what is current is deployed again", async () => {
+    const scene = await plane.scene({ contentHash: "same" });
+    const current = await scene.engine.currentDeployment(scene.env);
+    expect(await scene.deploy({ contentHash: "same" })).toEqual(current);
+    expect((await scene.engine.listDeployments(scene.env, { size: 10 })).items).toHaveLength(1);
+  });
+
+  it("is current again when it is deployed again after another one", async () => {
+    const scene = await plane.scene({ contentHash: "old", imageReference: "sha256:old" });
+    await scene.deploy({ contentHash: "new", imageReference: "sha256:new" });
+    await scene.deploy({ contentHash: "old", imageReference: "sha256:old" });
+    await scene.trigger();
+    expect((await scene.worker.take()).message.image).toBe("sha256:old");
+  });
+
   it("belongs to its environment alone", async () => {
     const scene = await plane.scene();
     const other = await plane.scene({ imageReference: "sha256:other" });

@@ -10,6 +10,7 @@ const UNFINISHED = ["DELAYED", "PENDING", "PENDING_VERSION", "DEQUEUED", "EXECUT
 export class Scene {
   readonly plane: Plane;
   readonly environments: readonly EnvironmentRef[];
+  #deployments = 0;
 
   constructor(plane: Plane, environments: readonly EnvironmentRef[]) {
     this.plane = plane;
@@ -35,7 +36,7 @@ export class Scene {
   }
 
   deploy(input: Partial<DeploymentInput> = {}, env = this.env): Promise<DeploymentView> {
-    return this.engine.deploy(env, { ...DEPLOYMENT, ...input });
+    return this.engine.deploy(env, { ...DEPLOYMENT, contentHash: `content-${++this.#deployments}`, ...input });
   }
 
   tryTrigger(taskId = "work", options: Partial<TriggerOptions> = {}, env = this.env): Promise<TriggerOutcome> {

@@ -202,10 +202,10 @@ describe("a sleeping run", () => {
     const parent = await scene.executing();
     const childId = await scene.triggerAndWait(parent);
     await parent.suspend();
-    await plane.sql.query("update waitpoints set status = 'COMPLETED', completed_at = $2, output = 'kept', output_type = 'text/plain' where by_run_id = $1", [body(childId), new Date(plane.clock.nowMs())]);
+    await plane.sql.query("update waitpoints set status = 'COMPLETED', completed_at = $2 where by_run_id = $1", [body(childId), new Date(plane.clock.nowMs())]);
     await plane.clock.advance(601_000);
     await scene.untilState(parent.runId, "QUEUED/PENDING");
-    expect((await parent.catchUp()).completedWaitpoints).toMatchObject([{ type: "RUN", output: "kept" }]);
+    expect((await parent.catchUp()).completedWaitpoints).toMatchObject([{ type: "RUN", completedByTaskRun: { friendlyId: childId } }]);
   });
 
   it("is looked at again and again while it waits for another run", async () => {
