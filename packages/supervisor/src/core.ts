@@ -62,7 +62,7 @@ export function createCore(config: SupervisorConfig, deps: CoreDeps) {
   const platform = new Platform(deps.platform);
   const gateway = new Gateway(deps.gateway);
   const base = { clock, random, log, metrics, platform, gateway, stop };
-  const state = { draining: false };
+  const state = { ready: false, draining: false };
   const timeline = new Timeline(base);
   const tell = snapshotTeller({ log, metrics, timeline });
   const room = new NodeRoom({ ...base, ...config.dequeue });

@@ -84,6 +84,7 @@ function serveWorkload(config: SupervisorConfig, core: Core, log: Log): Promise<
         reply.raw.once("close", done);
       });
       app.get("/health", async () => "OK");
+      app.get("/ready", async (_request, reply) => (core.state.ready && !core.state.draining ? "OK" : reply.code(503).send("not taking runs")));
       app.addHook("onReady", async () => core.sockets.attach(app.server));
     },
   });
@@ -109,17 +110,21 @@ async function begin(config: SupervisorConfig, core: Core, { deps, stop }: { rea
   if (stop.aborted || core.state.draining) return;
   core.events.start();
   core.consumers.start();
+  core.state.ready = true;
   void core.presence.beat();
-  void lookAfter(config, core, { clock, log, stop });
+  void lookAfter(config, core, { deps, stop });
   log.info({ snapshots: config.snapshots.kind, canSnapshot: core.room.canSnapshot }, "taking runs");
 }
 
-async function lookAfter(config: SupervisorConfig, core: Core, { clock, log, stop }: { readonly clock: Clock; readonly log: Log; readonly stop: AbortSignal }): Promise<void> {
+async function lookAfter(config: SupervisorConfig, core: Core, { deps, stop }: { readonly deps: SupervisorDeps; readonly stop: AbortSignal }): Promise<void> {
+  const { clock, log, metrics } = deps;
   while ((await sleep(clock, config.sweepIntervalMs, stop)) === "slept") {
     try {
       await core.room.refresh();
       await core.caretaker.look();
       await core.sweeper.sweep();
+      metrics.gauge("torpor_runners", [...core.runners.all()].length);
+      metrics.gauge("torpor_intents", core.intents.size);
     } catch (error) {
       log.error({ err: error }, "looking after the sandboxes failed, unforeseen");
     }

@@ -337,3 +337,23 @@ describe("a runner that dies", () => {
     expect(node.platform.run(runner.runId).restoreOutcomes).toEqual([{ outcome: "fail", reason: "runner_ended_after_restore" }]);
   });
 });
+
+describe("a run that has left its runner", () => {
+  it("slept and woke on another node: the original, thawed by accident, may leave or die without harming it", async () => {
+    await started();
+    const runner = await node.waiting();
+    const { runId } = runner;
+    // Accepted, unknown to this node, and executed elsewhere under the same attempt number.
+    await node.platformLink.call(workerActions.completeSuspension, { params: { runId, snapshotId: runner.snapshotId }, body: { success: true, checkpoint: { type: "COMPUTE", location: "mem_elsewhere0" } } });
+    void node.core.consumers.drain();
+    await node.clock.advance(2_000);
+    node.platform.wake(runId);
+    await node.platformLink.call(workerActions.dequeue, { body: {} });
+    await node.platformLink.call(workerActions.continueRun, { params: { runId, snapshotId: node.platform.latest(runId).snapshot.friendlyId } });
+    expect(node.platform.status(runId)).toBe("EXECUTING");
+    node.gateway.exit(runner.name, 0);
+    await node.clock.advance(1_000);
+    expect(node.platform.run(runId).completions).toEqual([]);
+    expect(node.platform.status(runId)).toBe("EXECUTING");
+  });
+});

@@ -14,6 +14,8 @@ export type Fault =
   | "lose_request"
   /** It is done, and the answer is lost. */
   | "lose_reply"
+  /** It is done, and the answer is nonsense. */
+  | "garble"
   /** It is neither done nor answered until released. */
   | { readonly hold: Promise<void> }
   /** Answers with this status and does nothing. */
@@ -73,6 +75,7 @@ export class Loopback implements RouteCaller {
     if (typeof fault === "object" && "hold" in fault) await fault.hold;
     if (typeof fault === "object" && "status" in fault) return refused(fault.status, fault.code, "ordered by the test");
     const outcome = await this.#answer(route, input as CallInput<Route>);
+    if (fault === "garble") return { kind: "refused", status: 200, code: "reply_invalid", message: "Cannot understand the answer", mayRetry: false };
     return (fault === "lose_reply" ? { kind: "unreachable", happened: "maybe", message: "socket hang up" } : outcome) as CallOutcome<ReplyOf<R>>;
   };
 

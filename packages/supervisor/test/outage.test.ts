@@ -70,6 +70,15 @@ describe("the platform is lost while a run falls asleep", () => {
     expect(node.sleepEvents(runner.runId)).toContain("snapshot.failed:platform_unreachable");
   });
 
+  it("an answer to the report that cannot be understood is no refusal: the latest word counts", async () => {
+    await started();
+    const runner = await node.waiting();
+    node.platformLink.failNext(workerActions.completeSuspension, "garble");
+    await node.clock.advance(6_500);
+    expect(node.platform.status(runner.runId)).toBe("SUSPENDED");
+    expect(node.gateway.names()).toEqual([]);
+  });
+
   it("a repeated report that is refused after the first was accepted does not thaw a sleeping run", async () => {
     await started();
     const runner = await node.waiting();

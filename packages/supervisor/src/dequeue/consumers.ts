@@ -81,8 +81,9 @@ export class Consumers {
 
   #poll() {
     const { config, platform, room, runners } = this.#deps;
-    const { free } = room.view(runners.placed());
-    const maxResources = Number.isFinite(free.cpu) ? { maxResources: { cpu: free.cpu, memory: free.memoryGib } } : {};
+    const { free, isEmpty } = room.view(runners.placed());
+    // An empty node tries whatever comes: a run that is larger than every node would wait for ever.
+    const maxResources = !isEmpty && Number.isFinite(free.cpu) ? { maxResources: { cpu: free.cpu, memory: free.memoryGib } } : {};
     const body = { ...maxResources, queueClass: config.queueClass };
     return platform.dequeue(body, { timeoutMs: config.timeoutMs, signal: this.#cut.signal });
   }

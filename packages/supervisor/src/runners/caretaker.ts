@@ -3,7 +3,7 @@
 // T1  A sandbox that is not known here is taken in: after a restart, or when the answer to its creation was lost.
 // T2  A frozen one is never left frozen: the platform's latest word says whether it is destroyed, told of again, or thawed.
 // T3  A runner that the gateway does not have any more has ended, whether or not that was told.
-// T4  A runner that holds no run and says nothing for long is removed.
+// T4  A runner that holds no run and says nothing for long is removed; one that is not ours is forgotten, whatever it holds.
 import type { InstanceView } from "@torpor/contracts";
 import { withRetries, type CallOutcome } from "@torpor/http";
 import type { Clock } from "@torpor/kernel";
@@ -145,7 +145,9 @@ export class Caretaker {
   #reapIdle(): void {
     const { runners, clock, endings, idleMs } = this.#deps;
     for (const runner of [...runners.all()]) {
-      if (runner.runId === null && runner.phase === "running" && clock.monotonicMs() - runner.heardMs > idleMs) void endings.retire(runner);
+      if (runner.phase !== "running" || clock.monotonicMs() - runner.heardMs <= idleMs) continue;
+      if (runner.instanceId === null) runners.remove(runner.name);
+      else if (runner.runId === null) void endings.retire(runner);
     }
   }
 

@@ -7,8 +7,9 @@ import { persistently, type PersistOptions } from "../platform/persistent.ts";
 import { isMissingRoute, isPassing, type Platform } from "../platform/platform.ts";
 import type { Timeline } from "../platform/timeline.ts";
 import type { Intents } from "../snapshot/intents.ts";
-import { judgeLostRun, type LostRunVerdict, type RunnerEnd } from "./lostRun.ts";
-import type { Runner } from "./runner.ts";
+import { peek } from "../workload/relay.ts";
+import { hasLeft, judgeLostRun, type LostRunVerdict, type RunnerEnd } from "./lostRun.ts";
+import { lastSeenAt, type Runner } from "./runner.ts";
 import type { Runners } from "./runners.ts";
 
 /** The platform's own stall takes over after this. */
@@ -78,13 +79,21 @@ export class Endings {
     const persist: PersistOptions = { clock, random, signal: stop, budgetMs: REPORT_BUDGET_MS };
     const { outcome: latest } = await persistently(persist, () => platform.latest(runId));
     if (latest.kind !== "ok") return log.warn({ runId, error: latest.message }, "a lost run could not be looked up; the platform will find it stalled");
-    if (runners.holderOf(runId) !== undefined) return; // handed out anew meanwhile
+    const seenAt = lastSeenAt(runner);
+    const since = seenAt === null || seenAt === latest.body.snapshot.friendlyId ? [] : await this.#since(runId, seenAt);
+    if (runners.holderOf(runId) !== undefined || hasLeft(since)) return; // another runner's by now
     const handedOutAt = runner.restoredAt ?? runner.snapshotId;
     const verdict = judgeLostRun({ latest: latest.body, attemptNumber: runner.attemptNumber, handedOutAt, wasRestored: runner.restoredAt !== null, end });
     if (verdict.kind === "none") return;
     this.#deps.timeline.add(runId, { name: "runner.lost", reason: end.reason.slice(0, 256), runnerId: runner.name, snapshotId: verdict.snapshotId });
     const { outcome } = await persistently(persist, () => this.#act(runId, runner, verdict));
     if (outcome.kind !== "ok" && !isMissingRoute(outcome)) log.warn({ runId, error: outcome.message }, "the platform did not take the report of a lost run");
+  }
+
+  /** Statuses of the run since the runner last saw it; none when the platform does not tell. */
+  async #since(runId: string, snapshotId: string): Promise<string[]> {
+    const outcome = await this.#deps.platform.since({ runId, snapshotId }, { runnerId: undefined });
+    return outcome.kind === "ok" ? (peek.history(outcome.body) ?? []).map(({ executionStatus }) => executionStatus) : [];
   }
 
   #act(runId: string, runner: Runner, verdict: Exclude<LostRunVerdict, { kind: "none" }>) {

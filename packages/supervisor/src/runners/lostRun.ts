@@ -57,3 +57,10 @@ function errorOf({ latest, end }: LostRunFacts): TaskRunError {
   if (end.exitCode === SIGSEGV_EXIT || end.exitCode === SIGSEGV_EXIT_NEGATIVE) return { type: "INTERNAL_ERROR", code: "TASK_PROCESS_SIGSEGV", message };
   return { type: "INTERNAL_ERROR", code: "TASK_PROCESS_EXITED_WITH_NON_ZERO_CODE", message };
 }
+
+const ANOTHERS: ReadonlySet<string> = new Set(["SUSPENDED", "QUEUED"]);
+
+/** Whether a run has left its runner, by what became of it since: it slept or was queued, so whoever executes it now is another. */
+export function hasLeft(statusesSince: readonly string[]): boolean {
+  return statusesSince.some((status) => ANOTHERS.has(status));
+}

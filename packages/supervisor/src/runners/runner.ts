@@ -23,6 +23,12 @@ export interface RunnerFacts {
   readonly attemptNumber: number | null;
 }
 
+/** The newest engine snapshot that the runner knows for certain, or was made for. */
+export function lastSeenAt(runner: Pick<Runner, "snapshotId" | "restoredAt">): string | null {
+  const { snapshotId, restoredAt } = runner;
+  return snapshotId === null || (restoredAt !== null && restoredAt > snapshotId) ? restoredAt : snapshotId;
+}
+
 /** One runner. Plain facts that the registry and the workload server keep up to date; no rule lives here. */
 export class Runner {
   readonly name: string;

@@ -50,6 +50,7 @@ type Told = "accepted" | "refused" | "not_reached" | "lost" | "unsaid";
 async function tell(deps: ReportDeps, intent: Intent, image: WrittenImage): Promise<Told> {
   const checkpoint = { type: "COMPUTE" as const, location: image.imageId };
   const outcome = await deps.platform.completeSuspension(intent, { success: true, checkpoint }, { runnerId: intent.runnerId });
+  if (outcome.kind === "refused" && outcome.status < 300) return "unsaid"; // an answer that is not understood is no refusal
   if (outcome.kind !== "ok") return isPassing(outcome) ? (certainlyNot(outcome) ? "not_reached" : "lost") : "refused";
   if (outcome.body.accepted === undefined) return "unsaid";
   return outcome.body.accepted ? "accepted" : "refused";

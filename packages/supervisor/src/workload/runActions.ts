@@ -11,6 +11,7 @@ import { Answer, type CallOutcome } from "@torpor/http";
 import { persistently, type Persisted } from "../platform/persistent.ts";
 import type { Platform } from "../platform/platform.ts";
 import type { Runner } from "../runners/runner.ts";
+import { hasLeft } from "../runners/lostRun.ts";
 import type { Runners } from "../runners/runners.ts";
 import type { Intents } from "../snapshot/intents.ts";
 import type { Rearm } from "../snapshot/rearm.ts";
@@ -121,6 +122,7 @@ export class RunActions {
 
   async since(at: At, caller: WorkloadCaller): Promise<Answer<never>> {
     const { runner } = caller;
+    const { runners } = this.#deps;
     this.#heard(runner, at);
     if (runner?.continued != null) await Promise.race([runner.continued, sleep(this.#deps.clock, CONTINUED_WITHIN_MS)]);
     const outcome = await this.#deps.platform.since(at, by(caller));
@@ -130,6 +132,7 @@ export class RunActions {
     if (history.length === 0 && runner !== null) this.#deps.rearm.stillAt(runner, at.runId, at.snapshotId);
     // A restored runner would take SUSPENDED and QUEUED in its own history for the loss of its run.
     const isRestored = runner?.restoredAt != null && at.snapshotId < runner.restoredAt;
+    if (!isRestored && runner?.runId === at.runId && hasLeft(history.map(({ executionStatus }) => executionStatus))) runners.unbind(runner);
     return isRestored && history.length > 1 ? passOn({ ...outcome, body: latestOnly(outcome.body) }) : passOn(outcome);
   }
 
