@@ -11,6 +11,7 @@ import { undoHandOut } from "./operations/suspend.ts";
 import type { Core } from "./operations/core.ts";
 import { operations } from "./operations.ts";
 import { Database } from "./sql/database.ts";
+import { armTimers } from "./sql/timers.ts";
 import { migrate } from "./sql/migrate.ts";
 import { fireTimer } from "./timers/effects.ts";
 import { Listener } from "./timers/listener.ts";
@@ -73,6 +74,7 @@ export function createEngine(options: EngineOptions): Engine {
     },
     async start() {
       await migrate(options.connectionString);
+      await armTimers(db, "sweep", ["all"], new Date(clock.nowMs() + settings.sweepEveryMs));
       loop.start();
       await listener.start();
     },

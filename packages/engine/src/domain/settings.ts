@@ -29,6 +29,8 @@ export interface EngineSettings {
   readonly poolSize: number;
   /** The due-time loop looks at least this often, should a wake-up be lost. */
   readonly maxTimerSleepMs: number;
+  /** How often leaks are looked for. */
+  readonly sweepEveryMs: number;
   /** A process that claimed a timer has this long to see it through; then another takes it. */
   readonly timerLeaseMs: number;
   /** Encrypts API keys and environment variables at rest: 32 bytes as 64 hex digits or base64. */
@@ -53,6 +55,7 @@ export const DEFAULT_SETTINGS: Omit<EngineSettings, "encryptionKey"> = {
   promoteBatchSize: 100,
   poolSize: 16,
   maxTimerSleepMs: 10_000,
+  sweepEveryMs: 60_000,
   timerLeaseMs: 5_000,
 };
 

@@ -138,9 +138,13 @@ begin
     return;
   end if;
 
-  -- one lane alone: its own order is the order, and whose turn is next does not matter
+  -- one lane alone: its own order is the order
   if cardinality(v_environments) = 1 and v_queues = 1 and v_lanes = 1 then
     v_found := least(p_wanted, e_room[1], cardinality(c_run));
+    if v_last_key is distinct from c_key[1] then
+      insert into queue_turns as t (environment_id, queue_name, last_key) values (c_environment[1], c_queue[1], c_key[1])
+        on conflict (environment_id, queue_name) do update set last_key = excluded.last_key;
+    end if;
     return query select unnest(c_run[1:v_found]), v_blocked or cardinality(c_run) > v_found;
     return;
   end if;

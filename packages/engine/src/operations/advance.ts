@@ -31,11 +31,13 @@ const KEEPS_SLEEP: ReadonlySet<RunEvent> = new Set<RunEvent>(["dequeue", "giveBa
 /** Moves a locked run along the table and does everything that follows from it. Answers the run as it is then. */
 export async function advance(core: Core, tx: Transaction, run: RunRow, event: RunEvent, options: AdvanceOptions): Promise<RunRow> {
   const step = transition(run.execution_status, event);
+  // Clocks of two processes may disagree; a history does not run backwards.
+  const at = options.at > run.snapshot_at ? options.at : run.snapshot_at;
   const seq = run.snapshot_seq + 1;
   const id = snapshotIdBody(seq, core.random);
   const status = step.run === "final" ? finalStatusOf(event, options) : step.run;
   const effects = consequences(run.execution_status, step.to);
-  const stallDueAt = nextStall(core, run, step.to, options.at);
+  const stallDueAt = nextStall(core, run, step.to, at);
   const carried = carry(run, event, seq, options);
   const attemptNumber = options.attemptNumber ?? run.attempt_number;
   const shown = step.shown ?? status;
@@ -45,7 +47,7 @@ export async function advance(core: Core, tx: Transaction, run: RunRow, event: R
     expected: run.snapshot_id,
     id,
     seq,
-    at: options.at,
+    at,
     executionStatus: step.to,
     runStatus: status,
     shownStatus: shown,
@@ -71,7 +73,7 @@ export async function advance(core: Core, tx: Transaction, run: RunRow, event: R
     execution_status: step.to,
     snapshot_id: id,
     snapshot_seq: seq,
-    snapshot_at: options.at,
+    snapshot_at: at,
     snapshot_description: options.description,
     snapshot_run_status: shown,
     attempt_number: attemptNumber,

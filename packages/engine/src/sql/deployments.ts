@@ -36,15 +36,12 @@ export async function deploymentByVersion(db: Queryable, environmentId: string, 
   return (await db.query<DeploymentRow>(BY_VERSION, [environmentId, version]))[0];
 }
 
-const LIST = sql(
-  "deployments_list",
-  `select ${COLUMNS} from deployments d join environments e on e.id = d.environment_id
-   where d.environment_id = $1 and ($2::text is null or d.id < $2) and ($3::text is null or d.id > $3)
-   order by case when $3 is null then d.id end desc, d.id asc limit $4`,
-);
+const OF_ENVIRONMENT = `select ${COLUMNS} from deployments d join environments e on e.id = d.environment_id where d.environment_id = $1`;
+const LIST_NEWER_FIRST = sql("deployments_list", `${OF_ENVIRONMENT} and ($2::text is null or d.id < $2) order by d.id desc limit $3`);
+const LIST_BACKWARDS = sql("deployments_list_back", `${OF_ENVIRONMENT} and d.id > $2 order by d.id limit $3`);
 
 export async function listDeployments(db: Queryable, environmentId: string, page: { after?: string | undefined; before?: string | undefined; limit: number }): Promise<DeploymentRow[]> {
-  return db.query<DeploymentRow>(LIST, [environmentId, page.after ?? null, page.before ?? null, page.limit]);
+  return db.query<DeploymentRow>(page.before === undefined ? LIST_NEWER_FIRST : LIST_BACKWARDS, [environmentId, page.before ?? page.after ?? null, page.limit]);
 }
 
 const VERSIONS_OF_DAY = sql("deployments_of_day", "select version from deployments where environment_id = $1 and version like $2 || '.%'");

@@ -14,14 +14,11 @@ const COLUMNS = `q.id, q.name, q.type, coalesce(q.concurrency_override, q.concur
   (select count(*)::int from slots s where s.environment_id = q.environment_id and s.queue_name = q.name) as running,
   (select count(*)::int from ready r where r.environment_id = q.environment_id and r.queue_name = q.name) as queued`;
 
-const LIST = sql(
-  "queues_list",
-  `select ${COLUMNS} from queues q where q.environment_id = $1 and ($2::text is null or q.name > $2) and ($3::text is null or q.name < $3)
-   order by case when $3 is null then q.name end asc, q.name desc limit $4`,
-);
+const LIST_FORWARD = sql("queues_list", `select ${COLUMNS} from queues q where q.environment_id = $1 and ($2::text is null or q.name > $2) order by q.name limit $3`);
+const LIST_BACKWARDS = sql("queues_list_back", `select ${COLUMNS} from queues q where q.environment_id = $1 and q.name < $2 order by q.name desc limit $3`);
 
 export async function listQueues(db: Queryable, environmentId: string, page: { after?: string | undefined; before?: string | undefined; limit: number }): Promise<QueueRow[]> {
-  return db.query<QueueRow>(LIST, [environmentId, page.after ?? null, page.before ?? null, page.limit]);
+  return db.query<QueueRow>(page.before === undefined ? LIST_FORWARD : LIST_BACKWARDS, [environmentId, page.before ?? page.after ?? null, page.limit]);
 }
 
 const READ = sql("queue_read", `select ${COLUMNS} from queues q where q.environment_id = $1 and (q.id = $2 or (q.name = $3 and ($4::text is null or q.type = $4)))`);

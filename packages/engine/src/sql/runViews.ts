@@ -58,18 +58,18 @@ export interface RunQuery {
   readonly limit: number;
 }
 
-const LIST = sql(
-  "run_view_list",
-  `select ${COLUMNS} from runs r where r.environment_id = $1
+// Two statements and not one with a switch: each walks its index and stops at the limit.
+const FILTERED = `select ${COLUMNS} from runs r where r.environment_id = $1
      and ($2::text[] is null or r.status = any ($2)) and ($3::text[] is null or r.task = any ($3)) and ($4::text[] is null or r.tags && $4)
      and ($5::text is null or r.batch_id = $5) and ($6::timestamptz is null or r.created_at >= $6) and ($7::timestamptz is null or r.created_at <= $7)
-     and ($8::text is null or r.id < $8) and ($9::text is null or r.id > $9)
-   order by case when $9 is null then r.id end desc, r.id asc limit $10`,
-);
+     `;
+const LIST_NEWER_FIRST = sql("run_view_list", `${FILTERED} and ($8::text is null or r.id < $8) order by r.id desc limit $9`);
+const LIST_BACKWARDS = sql("run_view_list_back", `${FILTERED} and r.id > $8 order by r.id limit $9`);
 
 /** Runs, newest first; with `before` those after it in time, oldest first. */
 export async function listRunViews(db: Queryable, environmentId: string, q: RunQuery): Promise<RunView[]> {
-  const rows = await db.query<ViewRow>(LIST, [environmentId, q.statuses, q.tasks, q.tags, q.batchId, q.createdAfter, q.createdBefore, q.after, q.before, q.limit]);
+  const statement = q.before === null ? LIST_NEWER_FIRST : LIST_BACKWARDS;
+  const rows = await db.query<ViewRow>(statement, [environmentId, q.statuses, q.tasks, q.tags, q.batchId, q.createdAfter, q.createdBefore, q.before ?? q.after, q.limit]);
   return rows.map(toView);
 }
 

@@ -13,6 +13,8 @@ export type TimerKind =
   | "cancel"
   | "batchSeal"
   | "batchCheck"
+  /** Look for what should not be. One row for all processes. */
+  | "sweep"
   /** Queue what waited for a version; the subject is the environment. */
   | "promote";
 

@@ -16,6 +16,7 @@ import { completeWaitpoint } from "../operations/waitpoints.ts";
 import { scoreAt } from "../domain/queueing.ts";
 import { internalError } from "../domain/runErrors.ts";
 import type { Transaction } from "../sql/database.ts";
+import { freeLostSlots } from "../sql/slots.ts";
 import { lockRun, type RunRow } from "../sql/runs.ts";
 import { setStallDue } from "../sql/stalls.ts";
 import { moveTimer, takeClaimed, type DueTimer } from "../sql/timers.ts";
@@ -32,6 +33,8 @@ export async function fireTimer(core: Core, timer: DueTimer): Promise<void> {
       return core.db.transaction((tx) => abortUnsealed(core, tx, timer));
     case "batchCheck":
       return core.db.transaction((tx) => lookAtBatch(core, tx, timer));
+    case "sweep":
+      return sweep(core, timer);
     case "promote":
       return promoteParked(core, timer);
     case "stall":
@@ -48,6 +51,18 @@ export async function fireTimer(core: Core, timer: DueTimer): Promise<void> {
     default:
       return assertNever(timer.kind);
   }
+}
+
+/** Frees concurrency that a run holds which has ended: no way leads there, but a leak would block a queue for ever. */
+async function sweep(core: Core, timer: DueTimer): Promise<void> {
+  const freed = await freeLostSlots(core.db);
+  if (freed.length > 0) {
+    core.log.error({ runs: freed }, "concurrency was held by runs that do not execute; it was freed");
+    core.wakes.room();
+  }
+  const next = new Date(now(core).getTime() + core.settings.sweepEveryMs);
+  await moveTimer(core.db, "sweep", timer.subject, next);
+  core.wakes.timer(next);
 }
 
 type RunEffect = (core: Core, tx: Transaction, run: RunRow, timer: DueTimer) => Promise<void>;
