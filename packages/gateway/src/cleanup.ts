@@ -20,9 +20,14 @@ export async function cleanUp(options: CleanUpOptions, log: Log = silentLog): Pr
   const dir = gatewayDir(options.stateDir);
   let count = 0;
   const dependencies = { clock: systemClock, log };
-  const drivers = [await startProcessDriver({ stateDir: dir, services: [], install: () => Promise.reject(new Error("not here")) }, dependencies)];
+  const drivers = [
+    await startProcessDriver({ stateDir: dir, services: [], install: () => Promise.reject(new Error("not here")) }, dependencies),
+  ];
   const gvisor = await gvisorSupport(options);
-  const all = gvisor.kind === "supported" ? [...drivers, await startGvisorDriver({ ...options, stateDir: dir, services: [] }, dependencies)] : drivers;
+  const all =
+    gvisor.kind === "supported"
+      ? [...drivers, await startGvisorDriver({ ...options, stateDir: dir, services: [] }, dependencies)]
+      : drivers;
   for (const driver of all) {
     for (const { id } of await driver.list()) {
       await driver.destroy(id);

@@ -15,7 +15,8 @@ export const GATEWAY_SETTINGS = {
   TORPOR_STATE_DIR: "Folder with the node's images and the gateway's own files. Default .torpor",
   TORPOR_IMAGE_STORE: "Folder whose `images/` holds the task images. Default: TORPOR_STATE_DIR",
   TORPOR_GATEWAY_DRIVER: "gvisor, or process: no isolation and no snapshots. Default gvisor",
-  TORPOR_GATEWAY_PLANE: "1 to 6 characters of [a-z0-9] that tell this plane from others on the machine. Default: from the state folder's path",
+  TORPOR_GATEWAY_PLANE:
+    "1 to 6 characters of [a-z0-9] that tell this plane from others on the machine. Default: from the state folder's path",
   TORPOR_RUNSC: "The runsc binary. Default runsc",
   TORPOR_GATEWAY_RUN_DIR: "Short path for sockets and locks, shared by all planes of the machine. Default /run/torpor",
   TORPOR_GATEWAY_SERVICES: "What sandboxes may reach at 169.254.169.254: `guestPort=host:port`, separated by commas. Default none",
@@ -29,25 +30,34 @@ export const GATEWAY_SETTINGS = {
   TORPOR_GATEWAY_HOLD_MS: "How long a frozen sandbox is held when its snapshot names no time. Default 60000",
   TORPOR_GATEWAY_MIN_FREE_DISK_BYTES: "With less free disk, starts and snapshots are refused. Default 1 GiB",
   TORPOR_GATEWAY_MIN_FREE_MEMORY_BYTES: "With less free memory, starts are refused. Default 256 MiB",
-  TORPOR_GATEWAY_ON_EXIT: "keep: sandboxes go on and the next start takes them over. destroy: they end, and everything of the plane is removed. Default keep",
+  TORPOR_GATEWAY_ON_EXIT:
+    "keep: sandboxes go on and the next start takes them over. destroy: they end, and everything of the plane is removed. Default keep",
   TORPOR_LOG_LEVEL: "trace, debug, info, warn, error or silent. Default info",
 } as const;
 
 const whole = z.coerce.number().int();
 
 const Env = z.object({
-  COMPUTE_GATEWAY_AUTH_TOKEN: z.string({ error: "must be set: callers of the gateway can run code on this machine" }).min(16, "must have at least 16 characters"),
+  COMPUTE_GATEWAY_AUTH_TOKEN: z
+    .string({ error: "must be set: callers of the gateway can run code on this machine" })
+    .min(16, "must have at least 16 characters"),
   TORPOR_GATEWAY_HOST: z.string().default("127.0.0.1"),
   TORPOR_GATEWAY_PORT: whole.min(0).max(65_535).default(8090),
   TORPOR_STATE_DIR: z.string().default(".torpor"),
   TORPOR_IMAGE_STORE: z.string().optional(),
   TORPOR_GATEWAY_DRIVER: z.enum(["gvisor", "process"]).default("gvisor"),
-  TORPOR_GATEWAY_PLANE: z.string().regex(/^[a-z0-9]{1,6}$/, "must be 1 to 6 characters of [a-z0-9]").optional(),
+  TORPOR_GATEWAY_PLANE: z
+    .string()
+    .regex(/^[a-z0-9]{1,6}$/, "must be 1 to 6 characters of [a-z0-9]")
+    .optional(),
   TORPOR_RUNSC: z.string().default("runsc"),
   TORPOR_GATEWAY_RUN_DIR: z.string().max(40, "must be short: paths of sockets are limited").default("/run/torpor"),
   TORPOR_GATEWAY_SERVICES: z.string().default("").transform(parseServices),
   TORPOR_GATEWAY_EGRESS: z.enum(["none", "internet"]).default("none"),
-  TORPOR_GATEWAY_ADDRESS_BLOCK: z.string().regex(/^\d+\.\d+\.\d+\.\d+\/\d+$/, "must look like 100.64.8.0/22").optional(),
+  TORPOR_GATEWAY_ADDRESS_BLOCK: z
+    .string()
+    .regex(/^\d+\.\d+\.\d+\.\d+\/\d+$/, "must look like 100.64.8.0/22")
+    .optional(),
   TORPOR_GATEWAY_SANDBOX_DISK_BYTES: whole.min(1024 * 1024).default(4 * GIB),
   TORPOR_GATEWAY_MIN_CPU: z.coerce.number().positive().max(1024).default(1),
   TORPOR_GATEWAY_MAX_SANDBOXES: whole.min(1).max(100_000).default(500),
@@ -63,10 +73,15 @@ const Env = z.object({
 /** `8020=127.0.0.1:8020,3030=10.0.0.5:3030`. */
 function parseServices(text: string, context: z.RefinementCtx): ServiceSetting[] {
   const services: ServiceSetting[] = [];
-  for (const item of text.split(",").map((one) => one.trim()).filter((one) => one !== "")) {
+  for (const item of text
+    .split(",")
+    .map((one) => one.trim())
+    .filter((one) => one !== "")) {
     const [, guestPort, host, port] = /^(\d+)=([\w.-]+):(\d+)$/.exec(item) ?? [];
-    if (guestPort === undefined || host === undefined || port === undefined) context.addIssue(`must be guestPort=host:port, and ${item} is not`);
-    else if (guestPort === "80" || guestPort === "53") context.addIssue(`port ${guestPort} is taken: 80 is the metadata server, 53 are names`);
+    if (guestPort === undefined || host === undefined || port === undefined)
+      context.addIssue(`must be guestPort=host:port, and ${item} is not`);
+    else if (guestPort === "80" || guestPort === "53")
+      context.addIssue(`port ${guestPort} is taken: 80 is the metadata server, 53 are names`);
     else services.push({ guestPort: Number(guestPort), host, port: Number(port) });
   }
   return services;
@@ -99,7 +114,10 @@ export interface GatewayConfig {
 /** Reads the settings; throws with the name of the variable, what is wrong with it, and what it was. */
 export function readGatewayConfig(env: Readonly<Record<string, string | undefined>>): GatewayConfig {
   const parsed = Env.safeParse(Object.fromEntries(Object.entries(env).filter(([, value]) => value !== "")));
-  if (!parsed.success) throw new Error(`Cannot start the gateway:\n${parsed.error.issues.map((issue) => `  ${issue.path.join(".")}: ${issue.message}`).join("\n")}`);
+  if (!parsed.success)
+    throw new Error(
+      `Cannot start the gateway:\n${parsed.error.issues.map((issue) => `  ${issue.path.join(".")}: ${issue.message}`).join("\n")}`,
+    );
   const e = parsed.data;
   const stateDir = resolve(e.TORPOR_STATE_DIR);
   return {

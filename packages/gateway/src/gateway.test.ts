@@ -16,11 +16,20 @@ beforeEach(async () => {
 afterEach(() => node.close());
 
 const create = (more: Partial<typeof body> = {}) => gateway.client.call(contract.createInstance, { body: { ...body, ...more } });
+const events = (after: number, waitMs = 0) => gateway.client.call(contract.events, { query: { after, wait_ms: waitMs } });
 const get = () => gateway.client.call(contract.getInstance, { params: { name } });
 
-async function post(path: string, text: string, token = TOKEN): Promise<{ status: number; json: Record<string, unknown>; retry: string | null }> {
+async function post(
+  path: string,
+  text: string,
+  token = TOKEN,
+): Promise<{ status: number; json: Record<string, unknown>; retry: string | null }> {
   const response = await fetch(gateway.running.url + path, { method: "POST", body: text, headers: { authorization: `Bearer ${token}` } });
-  return { status: response.status, json: (await response.json()) as Record<string, unknown>, retry: response.headers.get("x-should-retry") };
+  return {
+    status: response.status,
+    json: (await response.json()) as Record<string, unknown>,
+    retry: response.headers.get("x-should-retry"),
+  };
 }
 
 describe("bad requests to the gateway", () => {
@@ -32,13 +41,22 @@ describe("bad requests to the gateway", () => {
   });
 
   it("answers 400 to malformed JSON", async () => {
-    expect(await post("/api/instances", "{\"name\": ")).toMatchObject({ status: 400, json: { code: "body_malformed" } });
+    expect(await post("/api/instances", '{"name": ')).toMatchObject({ status: 400, json: { code: "body_malformed" } });
   });
 
   it("names the field that is wrong", async () => {
-    expect(await post("/api/instances", JSON.stringify({ ...body, cpu: "two" }))).toMatchObject({ status: 400, json: { code: "request_invalid", param: "cpu" } });
-    expect(await post("/api/instances", JSON.stringify({ ...body, name: "../etc" }))).toMatchObject({ status: 400, json: { param: "name" } });
-    expect(await post("/api/instances/runner-1/snapshot", JSON.stringify({ callback: { url: "nowhere", metadata: {} } }))).toMatchObject({ status: 400, json: { param: "callback.url" } });
+    expect(await post("/api/instances", JSON.stringify({ ...body, cpu: "two" }))).toMatchObject({
+      status: 400,
+      json: { code: "request_invalid", param: "cpu" },
+    });
+    expect(await post("/api/instances", JSON.stringify({ ...body, name: "../etc" }))).toMatchObject({
+      status: 400,
+      json: { param: "name" },
+    });
+    expect(await post("/api/instances/runner-1/snapshot", JSON.stringify({ callback: { url: "nowhere", metadata: {} } }))).toMatchObject({
+      status: 400,
+      json: { param: "callback.url" },
+    });
   });
 
   it("answers 413 to a body over the limit", async () => {
@@ -63,10 +81,14 @@ describe("bad requests to the gateway", () => {
 
   it("refuses sockets beyond its limit and goes on serving afterwards", async () => {
     const sockets = await Promise.all(
-      Array.from({ length: 1_100 }, () => new Promise<{ destroy(): void }>((resolve) => {
-        const socket = connect(gateway.running.port, "127.0.0.1");
-        socket.once("connect", () => resolve(socket)).once("error", () => resolve(socket));
-      })),
+      Array.from(
+        { length: 1_100 },
+        () =>
+          new Promise<{ destroy(): void }>((resolve) => {
+            const socket = connect(gateway.running.port, "127.0.0.1");
+            socket.once("connect", () => resolve(socket)).once("error", () => resolve(socket));
+          }),
+      ),
     );
     for (const socket of sockets) socket.destroy();
     await expect.poll(async () => (await gateway.client.call(contract.listInstances)).kind, { timeout: 10_000 }).toBe("ok");
@@ -141,7 +163,8 @@ describe("creating instances", () => {
 
   it("deletes an instance, and deleting it again succeeds", async () => {
     ok(await create());
-    for (let count = 0; count < 2; count++) expect((await gateway.client.call(contract.deleteInstance, { params: { name } })).kind).toBe("ok");
+    for (let count = 0; count < 2; count++)
+      expect((await gateway.client.call(contract.deleteInstance, { params: { name } })).kind).toBe("ok");
     expect(node.host.sandboxes.size).toBe(0);
     expect(ok(await gateway.client.call(contract.listInstances)).instances).toEqual([]);
   });
@@ -159,8 +182,6 @@ describe("creating instances", () => {
 });
 
 describe("events", () => {
-  const events = (after: number, waitMs = 0) => gateway.client.call(contract.events, { query: { after, wait_ms: waitMs } });
-
   it("wakes a reader who waits when a sandbox ends", async () => {
     const { id } = ok(await create());
     const { next } = ok(await events(0));
@@ -183,7 +204,9 @@ describe("events", () => {
     await node.kill(gateway);
     gateway.driver.exit(id, 0);
     gateway = await node.start();
-    expect(ok(await events(next)).events).toMatchObject([{ type: "exited", id, exitCode: null, reason: "ended_while_the_gateway_was_down" }]);
+    expect(ok(await events(next)).events).toMatchObject([
+      { type: "exited", id, exitCode: null, reason: "ended_while_the_gateway_was_down" },
+    ]);
   });
 
   it("says nothing of a sandbox that was deleted", async () => {
@@ -195,7 +218,12 @@ describe("events", () => {
 
 describe("the node", () => {
   it("tells what it can and has left, to who has the token only", async () => {
-    expect(ok(await gateway.client.call(contract.node))).toMatchObject({ driver: "fake", canSnapshot: true, warnings: [], reach: { services: {} } });
+    expect(ok(await gateway.client.call(contract.node))).toMatchObject({
+      driver: "fake",
+      canSnapshot: true,
+      warnings: [],
+      reach: { services: {} },
+    });
     expect((await fetch(`${gateway.running.url}/api/node`)).status).toBe(401);
   });
 

@@ -59,7 +59,14 @@ export async function startGateway(config: GatewayConfig, dependencies: GatewayD
   const dir = gatewayDir(config.stateDir);
   await mkdir(dir, { recursive: true, mode: 0o711 });
   const driver = dependencies.driver ?? (await startDriver(config, { clock, log }));
-  const core = buildCore(config, { clock, random, log, metrics, driver, images: dependencies.images ?? storedImages(config.imageStoreDir) });
+  const core = buildCore(config, {
+    clock,
+    random,
+    log,
+    metrics,
+    driver,
+    images: dependencies.images ?? storedImages(config.imageStoreDir),
+  });
   const outbox = new Outbox({ dir: join(dir, "outbox"), token: config.token, post: httpPost, clock, random, log, metrics });
   const snapshotter = new Snapshotter(core, outbox, { maxWriting: config.maxSnapshots, defaultHoldMs: config.holdMs });
   const launcher = new Launcher(core, { maxStarts: config.maxStarts, maxWaitingStarts: 64 });
@@ -72,7 +79,8 @@ export async function startGateway(config: GatewayConfig, dependencies: GatewayD
     listen: config.listen,
     log,
     maxConnections: 1_024,
-    onAnswered: ({ method, path, status, durationMs }) => metrics.observeMs("torpor_gateway_request_seconds", durationMs, { method, path, status: String(status) }),
+    onAnswered: ({ method, path, status, durationMs }) =>
+      metrics.observeMs("torpor_gateway_request_seconds", durationMs, { method, path, status: String(status) }),
     extend: (app) => {
       app.get("/healthz", async () => ({ status: "ok" }));
       app.get("/metrics", async (_request, reply) => reply.type("text/plain").send(await renderMetrics(core)));
@@ -102,7 +110,12 @@ type CoreGiven = Pick<Core, "clock" | "random" | "log" | "metrics" | "driver" | 
 function buildCore(config: GatewayConfig, given: CoreGiven): Core {
   const dir = gatewayDir(config.stateDir);
   const table = new SandboxTable(new RecordStore(join(dir, "records")), given.clock);
-  const limits = { dir, maxSandboxes: config.maxSandboxes, minFreeDiskBytes: config.minFreeDiskBytes, minFreeMemoryBytes: config.minFreeMemoryBytes };
+  const limits = {
+    dir,
+    maxSandboxes: config.maxSandboxes,
+    minFreeDiskBytes: config.minFreeDiskBytes,
+    minFreeMemoryBytes: config.minFreeMemoryBytes,
+  };
   return {
     ...given,
     table,
@@ -115,7 +128,10 @@ function buildCore(config: GatewayConfig, given: CoreGiven): Core {
 async function startDriver(config: GatewayConfig, dependencies: { clock: Clock; log: Log }): Promise<ComputeDriver> {
   const stateDir = gatewayDir(config.stateDir);
   if (config.driver === "process") {
-    return await startProcessDriver({ stateDir, services: config.services, install: (image, appDir) => installStored(config.imageStoreDir, image.digest, appDir) }, dependencies);
+    return await startProcessDriver(
+      { stateDir, services: config.services, install: (image, appDir) => installStored(config.imageStoreDir, image.digest, appDir) },
+      dependencies,
+    );
   }
   return await startGvisorDriver({ ...config, stateDir }, dependencies);
 }
@@ -124,16 +140,22 @@ async function startDriver(config: GatewayConfig, dependencies: { clock: Clock; 
 function onExit(core: Core, snapshotter: Snapshotter, exit: SandboxExit): void {
   const sandbox = core.table.findById(exit.id);
   if (sandbox === undefined || sandbox.record.state === "gone") return;
-  sandbox.exit ??= { exitCode: exit.exitCode, reason: sandbox.record.state === "running" ? "exited" : `ended_while_${sandbox.record.state}` };
+  sandbox.exit ??= {
+    exitCode: exit.exitCode,
+    reason: sandbox.record.state === "running" ? "exited" : `ended_while_${sandbox.record.state}`,
+  };
   if (sandbox.record.state === "freezing") snapshotter.onExit(sandbox);
   if (sandbox.record.state !== "running") return; // `starting`: the start sees it. `held`: nothing is lost until it is thawed
-  void sandbox.serial.run(() => concludeExit(core, sandbox)).catch((error: unknown) => core.log.error({ err: error, sandbox: exit.id }, "cannot conclude an exit"));
+  void sandbox.serial
+    .run(() => concludeExit(core, sandbox))
+    .catch((error: unknown) => core.log.error({ err: error, sandbox: exit.id }, "cannot conclude an exit"));
 }
 
 function bearer(token: Secret) {
   return async ({ headers }: { readonly headers: { readonly authorization?: string | undefined } }): Promise<null> => {
     const sent = /^Bearer (.+)$/.exec(headers.authorization ?? "")?.[1] ?? "";
-    if (!token.matches(sent)) throw new TorporError("unauthenticated", "Cannot authenticate: send `Authorization: Bearer <COMPUTE_GATEWAY_AUTH_TOKEN>`");
+    if (!token.matches(sent))
+      throw new TorporError("unauthenticated", "Cannot authenticate: send `Authorization: Bearer <COMPUTE_GATEWAY_AUTH_TOKEN>`");
     return null;
   };
 }
@@ -144,7 +166,10 @@ async function renderMetrics(core: Core): Promise<string> {
   }
   const images = core.memory.list();
   core.metrics.gauge("torpor_gateway_memory_images", images.length);
-  core.metrics.gauge("torpor_gateway_memory_images_bytes", images.reduce((sum, { id }) => sum + core.memory.sizeBytes(id), 0));
+  core.metrics.gauge(
+    "torpor_gateway_memory_images_bytes",
+    images.reduce((sum, { id }) => sum + core.memory.sizeBytes(id), 0),
+  );
   return await core.metrics.render();
 }
 

@@ -13,7 +13,12 @@ export function storedImages(stateDir: string): ImageSource {
   return {
     async find(reference) {
       const found = await findImage(stateDir, reference);
-      if (found.kind === "refused") throw new TorporError("request_unprocessable", `Cannot use image ${reference}: ${WHY[found.reason]} (looked in ${stateDir}/images)`, { param: "image" });
+      if (found.kind === "refused")
+        throw new TorporError(
+          "request_unprocessable",
+          `Cannot use image ${reference}: ${WHY[found.reason]} (looked in ${stateDir}/images)`,
+          { param: "image" },
+        );
       const { image, rootfs } = found.stored;
       return { digest: image.digest, rootfs, ...image.run };
     },

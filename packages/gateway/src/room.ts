@@ -19,7 +19,12 @@ export interface NodeRoom {
 /** What the machine has and has left. */
 export async function measureRoom(dir: string): Promise<NodeRoom> {
   const disk = await statfs(dir);
-  return { cpuTotal: availableParallelism(), memoryTotalBytes: totalmem(), memoryAvailableBytes: await availableMemory(), diskFreeBytes: disk.bavail * disk.bsize };
+  return {
+    cpuTotal: availableParallelism(),
+    memoryTotalBytes: totalmem(),
+    memoryAvailableBytes: await availableMemory(),
+    diskFreeBytes: disk.bavail * disk.bsize,
+  };
 }
 
 /** What can be used without swapping; `freemem` would count file caches as used. */
@@ -32,7 +37,9 @@ async function availableMemory(): Promise<number> {
 /** Why no further sandbox may start, or undefined. Pure. */
 export function whyFull(room: NodeRoom, sandboxes: number, limits: RoomLimits): string | undefined {
   if (sandboxes >= limits.maxSandboxes) return `this node runs ${sandboxes} sandboxes, its limit`;
-  if (room.memoryAvailableBytes < limits.minFreeMemoryBytes) return `this node has ${room.memoryAvailableBytes} bytes of memory left, and keeps ${limits.minFreeMemoryBytes}`;
-  if (room.diskFreeBytes < limits.minFreeDiskBytes) return `this node has ${room.diskFreeBytes} bytes of disk left in ${limits.dir}, and keeps ${limits.minFreeDiskBytes}`;
+  if (room.memoryAvailableBytes < limits.minFreeMemoryBytes)
+    return `this node has ${room.memoryAvailableBytes} bytes of memory left, and keeps ${limits.minFreeMemoryBytes}`;
+  if (room.diskFreeBytes < limits.minFreeDiskBytes)
+    return `this node has ${room.diskFreeBytes} bytes of disk left in ${limits.dir}, and keeps ${limits.minFreeDiskBytes}`;
   return undefined;
 }

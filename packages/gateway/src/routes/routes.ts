@@ -60,7 +60,10 @@ function snapshotRoutes({ core, launcher, snapshotter }: RouteParts): Mounted[] 
       const phase = core.memory.phase(params.snapshotId);
       if (phase === "stored") await core.memory.remove(params.snapshotId);
       if (phase === undefined || phase === "stored" || phase === "consumed") return undefined;
-      throw new TorporError("sandbox_frozen", `Cannot delete ${params.snapshotId}: its sandbox stands still for it; abort or commit it first`);
+      throw new TorporError(
+        "sandbox_frozen",
+        `Cannot delete ${params.snapshotId}: its sandbox stands still for it; abort or commit it first`,
+      );
     }),
   ];
 }

@@ -22,7 +22,13 @@ export class EventLog {
     this.#cursor = Math.floor(clock.nowMs()) * 1_000;
   }
 
-  push(event: { readonly type: InstanceEvent["type"]; readonly name: RunnerId; readonly id: string; readonly exitCode: number | null; readonly reason: string }): void {
+  push(event: {
+    readonly type: InstanceEvent["type"];
+    readonly name: RunnerId;
+    readonly id: string;
+    readonly exitCode: number | null;
+    readonly reason: string;
+  }): void {
     this.#cursor++;
     this.#events.push({ ...event, cursor: this.#cursor, at: new Date(this.#clock.nowMs()) });
     if (this.#events.length > KEPT) this.#events.shift();

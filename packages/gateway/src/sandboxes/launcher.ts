@@ -44,7 +44,13 @@ export class Launcher {
     const repeated = await this.#repeat(body.name, hash);
     if (repeated !== undefined) return repeated;
     const image = await this.#core.images.find(body.image);
-    const record = this.#newRecord(body, hash, { restoredFrom: null, image: body.image, imageDigest: image.digest, metadata: body.metadata, guestMetadata: {} });
+    const record = this.#newRecord(body, hash, {
+      restoredFrom: null,
+      image: body.image,
+      imageDigest: image.digest,
+      metadata: body.metadata,
+      guestMetadata: {},
+    });
     return await this.#launch(record, async () => {
       return await this.#core.driver.create(specOf(record, image, body.env));
     });
@@ -57,10 +63,22 @@ export class Launcher {
     const repeated = await this.#repeat(body.name, hash);
     if (repeated !== undefined) return repeated;
     const manifest = await memory.restorable(imageId);
-    const image = await images.find(manifest.image).catch((error: unknown) => refuseImage(imageId, `its task image cannot be used: ${(error as Error).message}`));
-    const mismatch = imageMismatch(manifest, { fingerprint: driver.fingerprint, imageDigest: image.digest, memoryBytes: Math.round(body.memory_gb * GIB) });
+    const image = await images
+      .find(manifest.image)
+      .catch((error: unknown) => refuseImage(imageId, `its task image cannot be used: ${(error as Error).message}`));
+    const mismatch = imageMismatch(manifest, {
+      fingerprint: driver.fingerprint,
+      imageDigest: image.digest,
+      memoryBytes: Math.round(body.memory_gb * GIB),
+    });
     if (mismatch !== undefined) refuseImage(imageId, mismatch);
-    const record = this.#newRecord(body, hash, { restoredFrom: imageId, image: manifest.image, imageDigest: image.digest, metadata: {}, guestMetadata: body.metadata });
+    const record = this.#newRecord(body, hash, {
+      restoredFrom: imageId,
+      image: manifest.image,
+      imageDigest: image.digest,
+      metadata: {},
+      guestMetadata: body.metadata,
+    });
     return await this.#launch(record, () => this.#restore(imageId, manifest, specOf(record, image, {})));
   }
 
@@ -93,14 +111,22 @@ export class Launcher {
     if (known === undefined) return undefined;
     if (known.record.requestHash !== hash) {
       if (known.record.state === "gone") return undefined;
-      throw new TorporError("name_taken", `Cannot use name ${name}: instance ${known.record.id} has it, and was asked for with another body`, { param: "name" });
+      throw new TorporError(
+        "name_taken",
+        `Cannot use name ${name}: instance ${known.record.id} has it, and was asked for with another body`,
+        { param: "name" },
+      );
     }
     if (known.record.state === "starting") await known.serial.idle();
     if (this.#core.table.find(name) !== known) return undefined; // that start failed and was forgotten
     return { id: known.record.id, address: known.record.address };
   }
 
-  #newRecord(body: CreateInstanceBody | RestoreBody, hash: string, more: Pick<SandboxRecord, "restoredFrom" | "image" | "imageDigest" | "metadata" | "guestMetadata">): SandboxRecord {
+  #newRecord(
+    body: CreateInstanceBody | RestoreBody,
+    hash: string,
+    more: Pick<SandboxRecord, "restoredFrom" | "image" | "imageDigest" | "metadata" | "guestMetadata">,
+  ): SandboxRecord {
     const { clock, random } = this.#core;
     return {
       id: `sbx${newIdBody(clock.nowMs(), random)}`,
@@ -180,8 +206,10 @@ function refuseImage(imageId: MemoryImageId, why: string): never {
 }
 
 function startError(record: SandboxRecord, outcome: Exclude<StartOutcome, { kind: "started" }>): TorporError {
-  if (outcome.kind === "unknown") return new TorporError("sandbox_maybe_started", `Cannot tell whether ${record.name} ran: ${outcome.message}`);
+  if (outcome.kind === "unknown")
+    return new TorporError("sandbox_maybe_started", `Cannot tell whether ${record.name} ran: ${outcome.message}`);
   if (outcome.reason === "no_capacity") return new TorporError("no_capacity", `Cannot start ${record.name}: ${outcome.message}`);
-  if (outcome.reason === "bad_image") return new TorporError("request_unprocessable", `Cannot start ${record.name}: ${outcome.message}`, { param: "image" });
+  if (outcome.reason === "bad_image")
+    return new TorporError("request_unprocessable", `Cannot start ${record.name}: ${outcome.message}`, { param: "image" });
   return new TorporError("sandbox_not_started", `Cannot start ${record.name}: ${outcome.message}`);
 }

@@ -210,7 +210,8 @@ describe("what nobody owns", () => {
 
   it("is deleted: half-written, held and consumed images, temporary records, and letters that are half written", async () => {
     await node.kill(gateway);
-    for (const folder of ["mem_0000000001aa.writing", "mem_0000000002aa.held", "mem_0000000003aa.consumed"]) await mkdir(join(memoryDir(), folder), { recursive: true });
+    for (const folder of ["mem_0000000001aa.writing", "mem_0000000002aa.held", "mem_0000000003aa.consumed"])
+      await mkdir(join(memoryDir(), folder), { recursive: true });
     await writeFile(join(node.dir, "gateway", "records", "sbxhalf.json.tmp"), "{");
     await mkdir(join(node.dir, "gateway", "outbox"), { recursive: true });
     await writeFile(join(node.dir, "gateway", "outbox", "mem_0000000001aa.json.tmp"), "{");

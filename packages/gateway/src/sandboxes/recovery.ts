@@ -32,7 +32,8 @@ export async function recover(parts: RecoveryParts): Promise<void> {
   for (const id of found.keys()) if (!known.has(id)) await core.driver.destroy(id);
   await recoverImages(core);
   await outbox.resume((letter, delivery) => snapshotter.delivered(letter.memoryImageId, delivery));
-  if (sandboxes.length > 0 || found.size > 0) core.log.info({ known: sandboxes.length, found: found.size, adopted: core.table.all().length }, "recovered");
+  if (sandboxes.length > 0 || found.size > 0)
+    core.log.info({ known: sandboxes.length, found: found.size, adopted: core.table.all().length }, "recovered");
 }
 
 async function recoverSandbox(parts: RecoveryParts, sandbox: Sandbox, found: Found): Promise<void> {
@@ -77,11 +78,18 @@ async function recoverRunning(core: Core, sandbox: Sandbox, found: Found): Promi
 async function recoverFreezing({ core, outbox, snapshotter }: RecoveryParts, sandbox: Sandbox, found: Found): Promise<void> {
   const pending = sandbox.record.snapshot;
   if (await adopted(core, sandbox, found)) await thawOrEnd(core, sandbox);
-  if (core.table.findById(sandbox.record.id) === sandbox && sandbox.record.state === "freezing") await core.table.move(sandbox, "thaw", { snapshot: null });
+  if (core.table.findById(sandbox.record.id) === sandbox && sandbox.record.state === "freezing")
+    await core.table.move(sandbox, "thaw", { snapshot: null });
   await concludeExit(core, sandbox);
   if (pending === null) return;
   await core.memory.remove(pending.memoryImageId);
-  const body = JSON.stringify({ status: "failed", instance_id: sandbox.record.id, metadata: pending.callback.metadata, reason: "shutdown", error: "the gateway was restarted while it wrote the snapshot" });
+  const body = JSON.stringify({
+    status: "failed",
+    instance_id: sandbox.record.id,
+    metadata: pending.callback.metadata,
+    reason: "shutdown",
+    error: "the gateway was restarted while it wrote the snapshot",
+  });
   const letter = { memoryImageId: pending.memoryImageId, url: pending.callback.url, body, untilMs: core.clock.nowMs() + CALLBACK_MS };
   await outbox.send(letter, (delivery) => snapshotter.delivered(letter.memoryImageId, delivery));
 }

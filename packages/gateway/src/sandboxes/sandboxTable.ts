@@ -39,7 +39,8 @@ export class SandboxTable {
   /** Throws `not_found` when there is none, or it is gone. */
   live(name: RunnerId): Sandbox {
     const sandbox = this.#byName.get(name);
-    if (sandbox === undefined || sandbox.record.state === "gone") throw new TorporError("not_found", `Cannot find instance ${name}: this node has none by that name`);
+    if (sandbox === undefined || sandbox.record.state === "gone")
+      throw new TorporError("not_found", `Cannot find instance ${name}: this node has none by that name`);
     return sandbox;
   }
 
@@ -55,7 +56,8 @@ export class SandboxTable {
   /** Takes the name at once and resolves when the record is on disk. The name must be free, or its owner gone. */
   async add(record: SandboxRecord): Promise<Sandbox> {
     const old = this.#byName.get(record.name);
-    if (old !== undefined && old.record.state !== "gone") throw new TorporError("name_taken", `Cannot use name ${record.name}: instance ${old.record.id} has it`);
+    if (old !== undefined && old.record.state !== "gone")
+      throw new TorporError("name_taken", `Cannot use name ${record.name}: instance ${old.record.id} has it`);
     const sandbox = this.#remember(record);
     if (old !== undefined) this.#byId.delete(old.record.id);
     await this.#writes.run(async () => {

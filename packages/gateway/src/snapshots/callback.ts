@@ -24,7 +24,12 @@ export type Letter = z.infer<typeof Letter>;
 export type Delivery = "acknowledged" | "refused" | "expired";
 
 /** Sends one letter; the status, or undefined when there was no answer. */
-export type Post = (url: string, body: string, headers: Readonly<Record<string, string>>, signal: AbortSignal) => Promise<number | undefined>;
+export type Post = (
+  url: string,
+  body: string,
+  headers: Readonly<Record<string, string>>,
+  signal: AbortSignal,
+) => Promise<number | undefined>;
 
 export interface OutboxOptions {
   readonly dir: string;
@@ -96,7 +101,11 @@ export class Outbox {
         await rm(this.#file(letter.memoryImageId), { force: true });
         return await settled(delivery);
       }
-      await sleep(clock, backoffMs(attempt, { baseMs: FIRST_WAIT_MS, factor: 2, maxMs: MAX_WAIT_MS, random: () => random.unit() }), this.#closing.signal);
+      await sleep(
+        clock,
+        backoffMs(attempt, { baseMs: FIRST_WAIT_MS, factor: 2, maxMs: MAX_WAIT_MS, random: () => random.unit() }),
+        this.#closing.signal,
+      );
     }
   }
 
@@ -128,7 +137,12 @@ const POST_TIMEOUT_MS = 10_000;
 /** Sends over HTTP. */
 export const httpPost: Post = async (url, body, headers, signal) => {
   try {
-    const response = await request(url, { method: "POST", body, headers, signal: AbortSignal.any([signal, AbortSignal.timeout(POST_TIMEOUT_MS)]) });
+    const response = await request(url, {
+      method: "POST",
+      body,
+      headers,
+      signal: AbortSignal.any([signal, AbortSignal.timeout(POST_TIMEOUT_MS)]),
+    });
     await response.body.dump();
     return response.statusCode;
   } catch {

@@ -19,7 +19,7 @@ function digestOf({ path, offset, length }: HashJob): string {
   const hash = createHash("sha256");
   const fd = openSync(path, "r");
   try {
-    for (let done = 0; done < length; ) {
+    for (let done = 0; done < length;) {
       const count = readSync(fd, buffer, 0, Math.min(READ_BYTES, length - done), offset + done);
       if (count === 0) break;
       hash.update(buffer.subarray(0, count));

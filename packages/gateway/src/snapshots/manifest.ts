@@ -4,7 +4,11 @@ import { createHash } from "node:crypto";
 import { z } from "zod";
 
 /** sha256 (hex) of each piece of `HASH_CHUNK_BYTES`: pieces can be checked on several cores, and damage has a place. */
-export const FileEntry = z.object({ name: z.string().regex(/^[\w.-]+$/), sizeBytes: z.number().int().nonnegative(), chunks: z.array(z.string().regex(/^[0-9a-f]{64}$/)) });
+export const FileEntry = z.object({
+  name: z.string().regex(/^[\w.-]+$/),
+  sizeBytes: z.number().int().nonnegative(),
+  chunks: z.array(z.string().regex(/^[0-9a-f]{64}$/)),
+});
 export type FileEntry = z.infer<typeof FileEntry>;
 
 export const Manifest = z.object({
@@ -40,8 +44,10 @@ export function imageMismatch(manifest: Manifest, expected: Expected): string | 
     const [was, is] = [manifest.fingerprint[key], expected.fingerprint[key]];
     if (was !== is) return `it was saved with ${key} ${was ?? "none"}, and this node has ${is ?? "none"}`;
   }
-  if (manifest.imageDigest !== expected.imageDigest) return `it was saved with task image ${manifest.imageDigest}, and ${manifest.image} is ${expected.imageDigest} here`;
-  if (expected.memoryBytes < manifest.machine.memoryBytes) return `it was saved on a machine with ${manifest.machine.memoryBytes} bytes of memory, and ${expected.memoryBytes} are too few`;
+  if (manifest.imageDigest !== expected.imageDigest)
+    return `it was saved with task image ${manifest.imageDigest}, and ${manifest.image} is ${expected.imageDigest} here`;
+  if (expected.memoryBytes < manifest.machine.memoryBytes)
+    return `it was saved on a machine with ${manifest.machine.memoryBytes} bytes of memory, and ${expected.memoryBytes} are too few`;
   return undefined;
 }
 

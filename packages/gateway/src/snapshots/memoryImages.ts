@@ -112,7 +112,8 @@ export class MemoryImages {
   /** The manifest of an image that may be restored. Throws `memory_image_gone`, or `sandbox_frozen` while its sandbox still exists (L5). */
   async restorable(id: MemoryImageId): Promise<Manifest> {
     const phase = this.#phases.get(id);
-    if (phase === "writing" || phase === "held" || phase === "committing") throw new TorporError("sandbox_frozen", `Cannot restore ${id}: its sandbox still exists; commit the snapshot first`);
+    if (phase === "writing" || phase === "held" || phase === "committing")
+      throw new TorporError("sandbox_frozen", `Cannot restore ${id}: its sandbox still exists; commit the snapshot first`);
     if (phase !== "stored") throw gone(id, phase);
     // Read again: what counts is what is on the disk
     const manifest = await this.#readManifest(id);
@@ -181,7 +182,9 @@ export class MemoryImages {
     if (found.size !== file.sizeBytes) return `${file.name} has ${found.size} bytes and should have ${file.sizeBytes}`;
     const chunks = await this.#hasher.hash(path, found.size).catch((error: unknown) => String(error));
     if (typeof chunks === "string") return `${file.name} cannot be read: ${chunks}`;
-    return chunks.every((chunk, index) => chunk === file.chunks[index]) ? undefined : `${file.name} is damaged: its checksum does not match`;
+    return chunks.every((chunk, index) => chunk === file.chunks[index])
+      ? undefined
+      : `${file.name} is damaged: its checksum does not match`;
   }
 
   async #pushToDisk(dir: string): Promise<void> {

@@ -20,20 +20,34 @@ afterEach(() => node.close());
 /** A gateway with one running sandbox. */
 async function restart(options: Parameters<FakeNode["start"]>[0]): Promise<void> {
   gateway = await node.start(options);
-  sandboxId = ok(await gateway.client.call(contract.createInstance, { body: { name, image: "torpor/p@1", env: {}, cpu: 1, memory_gb: 0.5, metadata: {} } })).id;
+  sandboxId = ok(
+    await gateway.client.call(contract.createInstance, {
+      body: { name, image: "torpor/p@1", env: {}, cpu: 1, memory_gb: 0.5, metadata: {} },
+    }),
+  ).id;
 }
 
 function request(more: Partial<SnapshotBody> = {}): SnapshotBody {
-  return { callback: { url: node.receiver.url, metadata: { runId: "run_1", nonce: "n1" } }, extensions: ["hold"], hold_ms: 30_000, ...more };
+  return {
+    callback: { url: node.receiver.url, metadata: { runId: "run_1", nonce: "n1" } },
+    extensions: ["hold"],
+    hold_ms: 30_000,
+    ...more,
+  };
 }
 
-const snapshot = (more: Partial<SnapshotBody> = {}) => gateway.client.call(contract.snapshotInstance, { params: { name }, body: request(more) });
+const snapshot = (more: Partial<SnapshotBody> = {}) =>
+  gateway.client.call(contract.snapshotInstance, { params: { name }, body: request(more) });
 const cancel = () => gateway.client.call(contract.cancelSnapshot, { params: { name } });
 const commit = (snapshotId: MemoryImageId) => gateway.client.call(contract.commitSnapshot, { params: { snapshotId } });
 const abort = (snapshotId: MemoryImageId) => gateway.client.call(contract.abortSnapshot, { params: { snapshotId } });
 const restore = (snapshotId: MemoryImageId, as = "runner-2", memory = 0.5) =>
-  gateway.client.call(contract.restoreSnapshot, { params: { snapshotId }, body: { name: RunnerId.parse(as), metadata: { TRIGGER_RUNNER_ID: as }, cpu: 1, memory_gb: memory } });
+  gateway.client.call(contract.restoreSnapshot, {
+    params: { snapshotId },
+    body: { name: RunnerId.parse(as), metadata: { TRIGGER_RUNNER_ID: as }, cpu: 1, memory_gb: memory },
+  });
 const state = async () => ok(await gateway.client.call(contract.getInstance, { params: { name } })).state;
+const folder = (id: MemoryImageId) => join(node.dir, "gateway", "memory", id);
 const images = async () => ok(await gateway.client.call(contract.listSnapshots)).snapshots;
 const events = async () => ok(await gateway.client.call(contract.events, { query: { after: 0, wait_ms: 0 } })).events;
 
@@ -41,7 +55,9 @@ const events = async () => ok(await gateway.client.call(contract.events, { query
 async function held(): Promise<MemoryImageId> {
   const accepted = ok(await snapshot());
   const { length } = node.receiver.bodies;
-  const callback = await node.receiver.nth(length + (node.receiver.bodies.some((one) => one.status === "completed" && one.snapshot_id === accepted?.snapshot_id) ? 0 : 1));
+  const callback = await node.receiver.nth(
+    length + (node.receiver.bodies.some((one) => one.status === "completed" && one.snapshot_id === accepted?.snapshot_id) ? 0 : 1),
+  );
   if (callback.status !== "completed") throw new Error(`Expected a snapshot: ${JSON.stringify(callback)}`);
   return callback.snapshot_id;
 }
@@ -124,7 +140,10 @@ describe("a snapshot that is held", () => {
 
   it("is not deleted from under its sandbox", async () => {
     const id = await held();
-    expect(await gateway.client.call(contract.deleteSnapshot, { params: { snapshotId: id } })).toMatchObject({ kind: "refused", status: 409 });
+    expect(await gateway.client.call(contract.deleteSnapshot, { params: { snapshotId: id } })).toMatchObject({
+      kind: "refused",
+      status: 409,
+    });
   });
 
   it("is deleted with its instance", async () => {
@@ -245,7 +264,11 @@ describe("a snapshot that fails", () => {
   it("is refused with 503 when too many are being written, and tells nobody to wait for it", async () => {
     await restartWith({ saveMs: 60_000 }, { maxSnapshots: 1 });
     const other = RunnerId.parse("runner-9");
-    ok(await gateway.client.call(contract.createInstance, { body: { name: other, image: "torpor/p@1", env: {}, cpu: 1, memory_gb: 0.5, metadata: {} } }));
+    ok(
+      await gateway.client.call(contract.createInstance, {
+        body: { name: other, image: "torpor/p@1", env: {}, cpu: 1, memory_gb: 0.5, metadata: {} },
+      }),
+    );
     ok(await snapshot());
     const second = await gateway.client.call(contract.snapshotInstance, { params: { name: other }, body: request() });
     expect(second).toMatchObject({ kind: "refused", status: 503, code: "no_capacity", mayRetry: true });
@@ -351,7 +374,11 @@ describe("restoring", () => {
 
   it("does not consume the image when the name is taken", async () => {
     const id = await stored();
-    ok(await gateway.client.call(contract.createInstance, { body: { name: RunnerId.parse("runner-2"), image: "torpor/p@1", env: {}, cpu: 1, memory_gb: 0.5, metadata: {} } }));
+    ok(
+      await gateway.client.call(contract.createInstance, {
+        body: { name: RunnerId.parse("runner-2"), image: "torpor/p@1", env: {}, cpu: 1, memory_gb: 0.5, metadata: {} },
+      }),
+    );
     expect(await restore(id)).toMatchObject({ kind: "refused", status: 409, code: "name_taken" });
     ok(await restore(id, "runner-3"));
   });
@@ -381,7 +408,8 @@ describe("restoring", () => {
 
   it("deletes a stored image, and deleting it again succeeds", async () => {
     const id = await stored();
-    for (let count = 0; count < 2; count++) expect((await gateway.client.call(contract.deleteSnapshot, { params: { snapshotId: id } })).kind).toBe("ok");
+    for (let count = 0; count < 2; count++)
+      expect((await gateway.client.call(contract.deleteSnapshot, { params: { snapshotId: id } })).kind).toBe("ok");
     expect(await node.memoryFolders()).toEqual([]);
     expect(await restore(id)).toMatchObject({ kind: "refused", code: "memory_image_gone" });
   });
@@ -393,8 +421,6 @@ describe("restoring", () => {
 });
 
 describe("a memory image that does not fit is refused before anything starts", () => {
-  const folder = (id: MemoryImageId) => join(node.dir, "gateway", "memory", id);
-
   it.each(["memory.img", "pages.img", "manifest.json"])("a flipped byte in %s", async (file) => {
     const id = await stored();
     const path = join(folder(id), file);
@@ -403,7 +429,12 @@ describe("a memory image that does not fit is refused before anything starts", (
     content[middle] = (content[middle] ?? 0) ^ 1;
     await writeFile(path, content);
     const before = node.host.calls.length;
-    expect(await restore(id)).toMatchObject({ kind: "refused", status: 422, code: "memory_image_refused", message: expect.stringContaining(file) });
+    expect(await restore(id)).toMatchObject({
+      kind: "refused",
+      status: 422,
+      code: "memory_image_refused",
+      message: expect.stringContaining(file),
+    });
     expect(node.host.calls.slice(before).filter((call) => call.startsWith("restore"))).toEqual([]);
     expect(node.host.sandboxes.size).toBe(0);
   });
@@ -421,12 +452,20 @@ describe("a memory image that does not fit is refused before anything starts", (
     const id = await stored();
     await node.kill(gateway);
     gateway = await node.start({ driver: { fingerprint: { driver: "fake", version: "2" } } });
-    expect(await restore(id)).toMatchObject({ kind: "refused", code: "memory_image_refused", message: expect.stringContaining("version 1") });
+    expect(await restore(id)).toMatchObject({
+      kind: "refused",
+      code: "memory_image_refused",
+      message: expect.stringContaining("version 1"),
+    });
   });
 
   it("less memory than it had", async () => {
     const id = await stored();
-    expect(await restore(id, "runner-2", 0.25)).toMatchObject({ kind: "refused", code: "memory_image_refused", message: expect.stringContaining("too few") });
+    expect(await restore(id, "runner-2", 0.25)).toMatchObject({
+      kind: "refused",
+      code: "memory_image_refused",
+      message: expect.stringContaining("too few"),
+    });
   });
 });
 

@@ -4,14 +4,15 @@
 //   H2  Commit destroys the sandbox first, and only then may the image be restored (L5). A kill in between is finished by the next start.
 //   H3  Cancel, commit and abort may be repeated: after a lost answer the same call gets the same answer.
 //   H4  Wake beats sleep (L4): a cancel ends the freeze in whatever phase it is.
-import { TorporError, type MemoryImageId, type RunnerId, type SnapshotBody, type SnapshotCallback } from "@torpor/contracts";
+import { MemoryImageId, TorporError, type RunnerId, type SnapshotBody } from "@torpor/contracts";
 import { newIdBody, type Timer } from "@torpor/kernel";
-import { MemoryImageId as ImageIdSchema } from "@torpor/contracts";
 import type { Core } from "../core.ts";
 import { concludeExit, endSandbox } from "../sandboxes/ending.ts";
 import type { PendingSnapshot } from "../sandboxes/record.ts";
 import type { Sandbox } from "../sandboxes/sandboxTable.ts";
 import type { Delivery, Outbox } from "./callback.ts";
+import { callbackBody } from "./callbackBody.ts";
+import { EndedHolds } from "./endedHolds.ts";
 import { runSnapshot, thawOrEnd, type CancelReason, type SnapshotEnd, type SnapshotJob } from "./snapshotJob.ts";
 
 export interface SnapshotterOptions {
@@ -23,8 +24,6 @@ export interface SnapshotterOptions {
 
 /** A callback about a sandbox that is not held is repeated for this long. */
 const CALLBACK_MS = 10 * 60_000;
-/** So many ends of held snapshots are remembered, to answer a repeated commit or abort (H3). */
-const REMEMBERED = 4_096;
 
 interface Running {
   readonly job: SnapshotJob;
@@ -37,7 +36,7 @@ export class Snapshotter {
   readonly #options: SnapshotterOptions;
   readonly #running = new Map<string, Running>();
   readonly #deadlines = new Map<MemoryImageId, Timer>();
-  readonly #ended = new Map<MemoryImageId, "committed" | "thawed">();
+  readonly #ended = new EndedHolds();
 
   constructor(core: Core, outbox: Outbox, options: SnapshotterOptions) {
     this.#core = core;
@@ -48,13 +47,22 @@ export class Snapshotter {
   /** Begins a snapshot and returns its id; the end is told by callback. */
   async begin(name: RunnerId, body: SnapshotBody): Promise<MemoryImageId> {
     const { driver, table, clock, random } = this.#core;
-    if (!driver.can.snapshot) throw new TorporError("not_supported", `Cannot snapshot ${name}: the ${driver.name} driver cannot save memory`);
+    if (!driver.can.snapshot)
+      throw new TorporError("not_supported", `Cannot snapshot ${name}: the ${driver.name} driver cannot save memory`);
     const sandbox = table.live(name);
     const { state } = sandbox.record;
-    if (state === "freezing" || state === "held") throw new TorporError("sandbox_frozen", `Cannot snapshot ${name}: it is ${state} already, for ${sandbox.record.snapshot?.memoryImageId ?? "another"}`);
+    if (state === "freezing" || state === "held")
+      throw new TorporError(
+        "sandbox_frozen",
+        `Cannot snapshot ${name}: it is ${state} already, for ${sandbox.record.snapshot?.memoryImageId ?? "another"}`,
+      );
     if (state !== "running") throw new TorporError("no_capacity", `Cannot snapshot ${name}: it is ${state}`);
-    if (this.#running.size >= this.#options.maxWriting) throw new TorporError("no_capacity", `Cannot snapshot ${name}: ${this.#running.size} snapshots are being written, the limit of this node`);
-    const imageId = ImageIdSchema.parse(`mem_${newIdBody(clock.nowMs(), random)}`);
+    if (this.#running.size >= this.#options.maxWriting)
+      throw new TorporError(
+        "no_capacity",
+        `Cannot snapshot ${name}: ${this.#running.size} snapshots are being written, the limit of this node`,
+      );
+    const imageId = MemoryImageId.parse(`mem_${newIdBody(clock.nowMs(), random)}`);
     const holdMs = body.extensions?.includes("hold") === true ? (body.hold_ms ?? this.#options.defaultHoldMs) : null;
     const pending: PendingSnapshot = { memoryImageId: imageId, callback: body.callback, holdMs, heldUntilMs: null };
     const written = table.move(sandbox, "freeze", { snapshot: pending });
@@ -86,13 +94,15 @@ export class Snapshotter {
     const { memory } = this.#core;
     const phase = memory.phase(imageId);
     if (phase === "stored" || phase === "consumed" || this.#ended.get(imageId) === "committed") return;
-    if (this.#ended.get(imageId) === "thawed") throw new TorporError("snapshot_stale", `Cannot commit ${imageId}: its sandbox was thawed and goes on`);
+    if (this.#ended.get(imageId) === "thawed")
+      throw new TorporError("snapshot_stale", `Cannot commit ${imageId}: its sandbox was thawed and goes on`);
     if (phase === undefined) throw new TorporError("memory_image_gone", `Cannot commit ${imageId}: this node does not have it`);
     if (phase === "writing") throw new TorporError("snapshot_stale", `Cannot commit ${imageId}: it is still being written`);
     const sandbox = this.#holderOf(imageId);
     if (sandbox === undefined) return await this.#finishCommit(imageId, undefined);
     await sandbox.serial.run(async () => {
-      if (memory.phase(imageId) === undefined) throw new TorporError("snapshot_stale", `Cannot commit ${imageId}: its sandbox was thawed and goes on`);
+      if (memory.phase(imageId) === undefined)
+        throw new TorporError("snapshot_stale", `Cannot commit ${imageId}: its sandbox was thawed and goes on`);
       await this.#finishCommit(imageId, sandbox);
     });
   }
@@ -125,7 +135,7 @@ export class Snapshotter {
     const imageId = sandbox.record.snapshot?.memoryImageId;
     if (imageId === undefined || this.#core.memory.phase(imageId) !== "held") return;
     this.#disarm(imageId);
-    this.#remember(imageId, "thawed");
+    this.#ended.set(imageId, "thawed");
     await this.#core.memory.remove(imageId);
   }
 
@@ -152,7 +162,7 @@ export class Snapshotter {
   }
 
   async #carryOut(job: SnapshotJob, pending: PendingSnapshot): Promise<void> {
-    const { core: { table, metrics, log, clock } } = { core: this.#core };
+    const { table, metrics, log, clock } = this.#core;
     const { sandbox, imageId } = job;
     const startedMs = clock.monotonicMs();
     const end = await runSnapshot(this.#core, job);
@@ -178,7 +188,9 @@ export class Snapshotter {
   async #tell(job: SnapshotJob, pending: PendingSnapshot, end: SnapshotEnd, durationMs: number): Promise<void> {
     const body = JSON.stringify(callbackBody(job, pending, end, Math.round(durationMs)));
     const untilMs = this.#core.clock.nowMs() + (end.kind === "held" ? (job.holdMs ?? CALLBACK_MS) : CALLBACK_MS);
-    await this.#outbox.send({ memoryImageId: job.imageId, url: pending.callback.url, body, untilMs }, (delivery) => this.delivered(job.imageId, delivery));
+    await this.#outbox.send({ memoryImageId: job.imageId, url: pending.callback.url, body, untilMs }, (delivery) =>
+      this.delivered(job.imageId, delivery),
+    );
   }
 
   #holderOf(imageId: MemoryImageId): Sandbox | undefined {
@@ -192,12 +204,12 @@ export class Snapshotter {
     if (memory.phase(imageId) === "held") await memory.move(imageId, "commit");
     if (sandbox !== undefined) await endSandbox(this.#core, sandbox);
     if (memory.phase(imageId) === "committing") await memory.move(imageId, "store");
-    this.#remember(imageId, "committed");
+    this.#ended.set(imageId, "committed");
   }
 
   async #thaw(sandbox: Sandbox, imageId: MemoryImageId): Promise<void> {
     this.#disarm(imageId);
-    this.#remember(imageId, "thawed");
+    this.#ended.set(imageId, "thawed");
     await thawOrEnd(this.#core, sandbox);
     await this.#core.table.move(sandbox, "thaw", { snapshot: null });
     await this.#core.memory.remove(imageId);
@@ -207,7 +219,9 @@ export class Snapshotter {
   #arm(sandbox: Sandbox, imageId: MemoryImageId, delayMs: number): void {
     this.#core.log.debug({ sandbox: sandbox.record.id, memoryImage: imageId, delayMs }, "a sandbox is held");
     const onDeadline = (): void => {
-      void this.#expire(imageId, "hold_expired").catch((error: unknown) => this.#core.log.error({ err: error, memoryImage: imageId }, "cannot thaw a held sandbox"));
+      void this.#expire(imageId, "hold_expired").catch((error: unknown) =>
+        this.#core.log.error({ err: error, memoryImage: imageId }, "cannot thaw a held sandbox"),
+      );
     };
     this.#deadlines.set(imageId, this.#core.clock.after(delayMs, onDeadline));
   }
@@ -224,16 +238,4 @@ export class Snapshotter {
     const { name, id, state } = sandbox.record;
     if (state === "running") this.#core.events.push({ type: "thawed", name, id, exitCode: null, reason });
   }
-
-  #remember(imageId: MemoryImageId, end: "committed" | "thawed"): void {
-    this.#ended.set(imageId, end);
-    const oldest = this.#ended.keys().next();
-    if (this.#ended.size > REMEMBERED && oldest.done !== true) this.#ended.delete(oldest.value);
-  }
-}
-
-function callbackBody(job: SnapshotJob, pending: PendingSnapshot, end: SnapshotEnd, durationMs: number): SnapshotCallback {
-  const common = { instance_id: job.sandbox.record.id, metadata: pending.callback.metadata, duration_ms: durationMs };
-  if (end.kind === "failed") return { status: "failed", ...common, error: end.message, reason: end.reason };
-  return { status: "completed", snapshot_id: job.imageId, ...common, frozen_ms: Math.round(end.frozenMs), size_bytes: end.sizeBytes, held: end.kind === "held" };
 }

@@ -20,8 +20,16 @@ export { contract };
 /** Every reference that begins with `torpor/` is an image; the digest is made from the name. */
 export const fakeImages: ImageSource = {
   async find(reference): Promise<SandboxImage> {
-    if (!reference.startsWith("torpor/")) throw new TorporError("request_unprocessable", `Cannot use image ${reference}: no such image`, { param: "image" });
-    return { digest: Buffer.from(reference).toString("hex").padEnd(64, "0"), rootfs: "/", args: ["node"], workingDir: "/", user: { uid: 1000, gid: 1000 }, env: {} };
+    if (!reference.startsWith("torpor/"))
+      throw new TorporError("request_unprocessable", `Cannot use image ${reference}: no such image`, { param: "image" });
+    return {
+      digest: Buffer.from(reference).toString("hex").padEnd(64, "0"),
+      rootfs: "/",
+      args: ["node"],
+      workingDir: "/",
+      user: { uid: 1000, gid: 1000 },
+      env: {},
+    };
   },
 };
 
@@ -111,7 +119,10 @@ export class FakeNode {
   async start(options: FakeGatewayOptions = {}): Promise<FakeGateway> {
     const clock = new ManualClock(Date.now());
     const driver = new FakeDriver({ clock, host: this.host, ...options.driver });
-    const config = { ...readGatewayConfig({ COMPUTE_GATEWAY_AUTH_TOKEN: TOKEN, TORPOR_STATE_DIR: this.dir, TORPOR_GATEWAY_PORT: "0" }), ...options.config };
+    const config = {
+      ...readGatewayConfig({ COMPUTE_GATEWAY_AUTH_TOKEN: TOKEN, TORPOR_STATE_DIR: this.dir, TORPOR_GATEWAY_PORT: "0" }),
+      ...options.config,
+    };
     const running = await startGateway(config, { clock, driver, log: silentLog, images: fakeImages });
     const gateway = new FakeGateway({ clock, driver, running });
     this.#started.push(gateway);

@@ -13,7 +13,6 @@ export interface FakeInternet {
 /** Makes the namespace, routes the address to it, and serves port 80 there, answering with the address it sees. */
 export async function startFakeInternet(): Promise<FakeInternet> {
   const name = `tnet${Math.random().toString(36).slice(2, 7)}`;
-  const ip = (...args: string[]) => execOrThrow("ip", args, { timeoutMs: 5_000 });
   await ip("netns", "add", name);
   await ip("link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name);
   await ip("addr", "add", "198.51.100.1/32", "dev", name);
@@ -29,9 +28,15 @@ export async function startFakeInternet(): Promise<FakeInternet> {
   return {
     async close() {
       server.kill("SIGKILL");
-      await new Promise<void>((resolve) => (server.exitCode === null && server.signalCode === null ? server.once("exit", () => resolve()) : resolve()));
+      await new Promise<void>((resolve) =>
+        server.exitCode === null && server.signalCode === null ? server.once("exit", () => resolve()) : resolve(),
+      );
       await exec("ip", ["link", "del", name], { timeoutMs: 5_000 });
       await exec("ip", ["netns", "del", name], { timeoutMs: 5_000 });
     },
   };
+}
+
+function ip(...args: string[]): Promise<string> {
+  return execOrThrow("ip", args, { timeoutMs: 5_000 });
 }

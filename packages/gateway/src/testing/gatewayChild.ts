@@ -8,4 +8,4 @@ const config = readGatewayConfig(process.env);
 const image = JSON.parse(process.env["TEST_IMAGE"] ?? "null") as SandboxImage;
 const gateway = await startGateway(config, { images: { find: async (reference) => withProgram(image, reference) } });
 process.once("SIGTERM", () => void gateway.close({ destroy: config.onExit === "destroy" }).then(() => process.exit(0)));
-console.log(`listening ${gateway.url}`);
+process.stdout.write(`listening ${gateway.url}\n`);

@@ -2,45 +2,52 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { createServer, connect } from "node:net";
 
+/** One line on standard output. */
+function say(line) {
+  process.stdout.write(`${line}\n`);
+}
+
 const programs = {
   /** Says how far it is, ten times a second; remembers it in memory and in files of the image's folders. */
   ticks() {
     let count = 0;
     writeFileSync("/tmp/mine", "tmp");
     writeFileSync("./mine", "app");
-    setInterval(() => console.log(`tick ${++count} ${readFileSync("/tmp/mine", "utf8")}${readFileSync("./mine", "utf8")}`), 100);
+    setInterval(() => say(`tick ${++count} ${readFileSync("/tmp/mine", "utf8")}${readFileSync("./mine", "utf8")}`), 100);
   },
   /** Like `ticks`, with memory that takes a while to write. */
   heavy() {
     const megabytes = Number(process.env.MEGABYTES ?? "64");
     const kept = Array.from({ length: megabytes }, (_, index) => Buffer.alloc(2 ** 20, index + 1));
     let count = 0;
-    setInterval(() => console.log(`tick ${++count} ${kept.length}`), 100);
+    setInterval(() => say(`tick ${++count} ${kept.length}`), 100);
   },
   exits_with_7() {
     setTimeout(() => process.exit(7), 200);
   },
   /** Tries to reach addresses that come as `host:port` in TARGETS and prints what became of each. */
   async reaches() {
-    for (const target of process.env.TARGETS.split(",")) console.log(`reach ${target} ${await tryConnect(target)}`);
-    console.log("tick 1");
+    for (const target of process.env.TARGETS.split(",")) say(`reach ${target} ${await tryConnect(target)}`);
+    say("tick 1");
     setInterval(() => undefined, 1_000);
   },
   /** Prints the metadata document again and again. */
   metadata() {
     let count = 0;
     setInterval(async () => {
-      const answer = await fetch("http://169.254.169.254/env").catch((error) => ({ text: async () => `error ${error.cause?.code ?? error.message}` }));
-      console.log(`tick ${++count} env ${await answer.text()}`);
+      const answer = await fetch("http://169.254.169.254/env").catch((error) => ({
+        text: async () => `error ${error.cause?.code ?? error.message}`,
+      }));
+      say(`tick ${++count} env ${await answer.text()}`);
     }, 100);
   },
   /** Prints what it is allowed to be and do. */
   rights() {
     const status = readFileSync("/proc/self/status", "utf8");
-    console.log(`rights uid=${process.getuid()} caps=${/CapEff:\s+(\w+)/.exec(status)?.[1]} nnp=${/NoNewPrivs:\s+(\d)/.exec(status)?.[1]}`);
-    for (const path of ["/app/x", "/tmp/x", "/home/task/x", "/dev/shm/x", "/etc/x", "/usr/x", "/x"]) console.log(`write ${path} ${tryWrite(path)}`);
-    console.log(`fill ${fill("/tmp/fill")}`);
-    console.log("tick 1");
+    say(`rights uid=${process.getuid()} caps=${/CapEff:\s+(\w+)/.exec(status)?.[1]} nnp=${/NoNewPrivs:\s+(\d)/.exec(status)?.[1]}`);
+    for (const path of ["/app/x", "/tmp/x", "/home/task/x", "/dev/shm/x", "/etc/x", "/usr/x", "/x"]) say(`write ${path} ${tryWrite(path)}`);
+    say(`fill ${fill("/tmp/fill")}`);
+    say("tick 1");
     createServer().listen(9999);
   },
 };

@@ -1,5 +1,5 @@
 // What tests with real sandboxes share: an image, a scratch folder, and a look at what guests print.
-import { existsSync } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
 import { chown, copyFile, mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -27,18 +27,50 @@ export interface RealHost {
   close(): Promise<void>;
 }
 
-/** A folder with an image of Node and the test's guest program. One plane per host: tests run side by side. */
+let sharedImage: Promise<SandboxImage> | undefined;
+
+/** Node and the test's guest program, made once per test process and removed at its end. */
+function testImage(): Promise<SandboxImage> {
+  sharedImage ??= makeImage();
+  return sharedImage;
+}
+
+async function makeImage(): Promise<SandboxImage> {
+  const dir = await mkdtemp(join(tmpdir(), "torpor-gateway-image-"));
+  process.once("exit", () => rmSync(dir, { recursive: true, force: true }));
+  const base = await ensureBase({ stateDir: dir, nodeExecPath: process.execPath });
+  const app = join(base.rootfs, "app");
+  await mkdir(app, { recursive: true });
+  await copyFile(new URL("./guest.mjs", import.meta.url), join(app, "guest.mjs"));
+  if (process.getuid?.() === 0) await chown(app, 1000, 1000);
+  return {
+    digest: base.digest,
+    rootfs: base.rootfs,
+    args: [NODE_PATH, "/app/guest.mjs"],
+    workingDir: "/app",
+    user: { uid: 1000, gid: 1000 },
+    env: { PATH: "/usr/local/bin" },
+  };
+}
+
+/** A folder of its own and a plane of its own for one test: tests run side by side. */
 export async function makeRealHost(more: Partial<GvisorOptions> = {}): Promise<RealHost> {
   const dir = await mkdtemp(join(tmpdir(), "torpor-gateway-"));
-  const base = await ensureBase({ stateDir: dir, nodeExecPath: process.execPath });
-  await mkdir(join(base.rootfs, "app"), { recursive: true });
-  await copyFile(new URL("./guest.mjs", import.meta.url), join(base.rootfs, "app", "guest.mjs"));
-  if (process.getuid?.() === 0) await chown(join(base.rootfs, "app"), 1000, 1000);
   const planeId = `t${Math.random().toString(36).slice(2, 7)}`;
   return {
     dir,
-    image: { digest: base.digest, rootfs: base.rootfs, args: [NODE_PATH, "/app/guest.mjs"], workingDir: "/app", user: { uid: 1000, gid: 1000 }, env: { PATH: "/usr/local/bin" } },
-    options: { planeId, runDir: TEST_RUN_DIR, stateDir: join(dir, "gateway"), runscBinary: RUNSC, services: [], egress: "none", sandboxDiskBytes: 64 * 1024 * 1024, minCpu: 1, ...more },
+    image: await testImage(),
+    options: {
+      planeId,
+      runDir: TEST_RUN_DIR,
+      stateDir: join(dir, "gateway"),
+      runscBinary: RUNSC,
+      services: [],
+      egress: "none",
+      sandboxDiskBytes: 64 * 1024 * 1024,
+      minCpu: 1,
+      ...more,
+    },
     close: () => rm(dir, { recursive: true, force: true }),
   };
 }

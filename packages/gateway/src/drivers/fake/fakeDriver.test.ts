@@ -6,7 +6,7 @@ import type { SandboxSpec } from "../driver.ts";
 import { driverConformance } from "../conformance.ts";
 import { FakeDriver, FakeHost } from "./fakeDriver.ts";
 
-driverConformance("fake", async () => {
+driverConformance("fake", { snapshots: true }, async () => {
   const scratchDir = await mkdtemp(join(tmpdir(), "torpor-fake-"));
   const clock = new ManualClock();
   const host = new FakeHost();

@@ -3,7 +3,20 @@
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { sleep, type Clock } from "@torpor/kernel";
-import type { ComputeDriver, FoundSandbox, FreezeOutcome, GuestReach, PrepareOutcome, SandboxExit, SandboxId, SandboxSpec, SandboxUsage, SaveOutcome, StartOutcome, ThawOutcome } from "../driver.ts";
+import type {
+  ComputeDriver,
+  FoundSandbox,
+  FreezeOutcome,
+  GuestReach,
+  PrepareOutcome,
+  SandboxExit,
+  SandboxId,
+  SandboxSpec,
+  SandboxUsage,
+  SaveOutcome,
+  StartOutcome,
+  ThawOutcome,
+} from "../driver.ts";
 
 /**
  * What can be ordered for the next call of a kind.
@@ -141,7 +154,11 @@ export class FakeDriver implements ComputeDriver {
   }
 
   async list(): Promise<FoundSandbox[]> {
-    return [...this.#options.host.sandboxes].map(([id, { state, address }]) => ({ id, address, state: state === "prepared" ? "never_ran" : state }));
+    return [...this.#options.host.sandboxes].map(([id, { state, address }]) => ({
+      id,
+      address,
+      state: state === "prepared" ? "never_ran" : state,
+    }));
   }
 
   async adopt(id: SandboxId): Promise<"adopted" | "gone"> {
@@ -191,7 +208,9 @@ export class FakeDriver implements ComputeDriver {
     Object.assign(sandbox, { state: "running", memory });
     this.#watched.add(id);
     if (fault === "dies") this.exit(id, 1);
-    return fault === "lose_reply" ? { kind: "unknown", message: "the reply was lost" } : { kind: "started", address: sandbox.address, timingMs: {} };
+    return fault === "lose_reply"
+      ? { kind: "unknown", message: "the reply was lost" }
+      : { kind: "started", address: sandbox.address, timingMs: {} };
   }
 
   #living(id: SandboxId): FakeSandbox | undefined {

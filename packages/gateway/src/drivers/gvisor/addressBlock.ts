@@ -19,7 +19,8 @@ export const POOLS: readonly Block[] = [parseBlock("100.64.0.0/10"), parseBlock(
 
 export function parseAddress(text: string): number {
   const parts = text.split(".").map(Number);
-  if (parts.length !== 4 || parts.some((part) => !Number.isInteger(part) || part < 0 || part > 255)) throw new Error(`Cannot read ${text} as an IPv4 address`);
+  if (parts.length !== 4 || parts.some((part) => !Number.isInteger(part) || part < 0 || part > 255))
+    throw new Error(`Cannot read ${text} as an IPv4 address`);
   return parts.reduce((sum, part) => sum * 256 + part, 0);
 }
 
@@ -57,13 +58,23 @@ export function* freeBlocks(used: readonly Block[], seed: number): IterableItera
 }
 
 const Routes = z.array(z.looseObject({ dst: z.string() }));
-const Interfaces = z.array(z.looseObject({ ifname: z.string(), addr_info: z.array(z.looseObject({ family: z.string(), local: z.string(), prefixlen: z.number() })) }));
+const Interfaces = z.array(
+  z.looseObject({
+    ifname: z.string(),
+    addr_info: z.array(z.looseObject({ family: z.string(), local: z.string(), prefixlen: z.number() })),
+  }),
+);
+
+async function askIp(args: readonly string[]): Promise<unknown> {
+  return JSON.parse((await execOrThrow("ip", ["-j", "-4", ...args], { timeoutMs: 5_000 })) || "[]");
+}
 
 /** Blocks that this host routes or owns, in all routing tables. */
 async function usedBlocks(): Promise<Block[]> {
-  const ask = async (args: string[]): Promise<unknown> => JSON.parse((await execOrThrow("ip", ["-j", "-4", ...args], { timeoutMs: 5_000 })) || "[]");
-  const routes = Routes.parse(await ask(["route", "show", "table", "all"])).filter((route) => /^\d/.test(route.dst) && route.dst !== "0.0.0.0/0");
-  const interfaces = Interfaces.parse(await ask(["addr"]));
+  const routes = Routes.parse(await askIp(["route", "show", "table", "all"])).filter(
+    (route) => /^\d/.test(route.dst) && route.dst !== "0.0.0.0/0",
+  );
+  const interfaces = Interfaces.parse(await askIp(["addr"]));
   const owned = interfaces.flatMap((one) => one.addr_info.map((address) => parseBlock(`${address.local}/${address.prefixlen}`)));
   // Tailscale drops what comes from 100.64/10 on any other interface, whatever is routed
   const tailscale = interfaces.some((one) => one.ifname.startsWith("tailscale")) ? [parseBlock("100.64.0.0/10")] : [];

@@ -7,9 +7,7 @@ const ROOT = "/sys/fs/cgroup";
 const NEEDED = ["memory", "cpu", "pids"] as const;
 
 /** `none`: runsc is told to leave cgroups alone, and `why` says what the operator loses. */
-export type Cgroups =
-  | { readonly kind: "v1" | "v2"; readonly parent: string }
-  | { readonly kind: "none"; readonly why: string };
+export type Cgroups = { readonly kind: "v1" | "v2"; readonly parent: string } | { readonly kind: "none"; readonly why: string };
 
 /** Looks at the host. Writes nothing but, on v2, the delegation that limits need. */
 export async function detectCgroups(parent: string): Promise<Cgroups> {
@@ -40,11 +38,19 @@ function isWritable(path: string): Promise<boolean> {
 }
 
 /** What runsc's configuration says about limits. */
-export function resourceLimits(options: { readonly cpu: number; readonly memoryBytes: number; readonly minCpu: number }): Record<string, unknown> {
+export function resourceLimits(options: {
+  readonly cpu: number;
+  readonly memoryBytes: number;
+  readonly minCpu: number;
+}): Record<string, unknown> {
   return {
     memory: { limit: options.memoryBytes + SANDBOX_OVERHEAD_BYTES },
     pids: { limit: MAX_HOST_THREADS },
-    cpu: { shares: Math.max(2, Math.round(options.cpu * 1024)), quota: Math.round(Math.max(options.cpu, options.minCpu) * PERIOD_US), period: PERIOD_US },
+    cpu: {
+      shares: Math.max(2, Math.round(options.cpu * 1024)),
+      quota: Math.round(Math.max(options.cpu, options.minCpu) * PERIOD_US),
+      period: PERIOD_US,
+    },
   };
 }
 
@@ -58,7 +64,9 @@ const MAX_HOST_THREADS = 2_048;
 export async function cgroupUsage(cgroups: Cgroups, id: string): Promise<SandboxUsage> {
   if (cgroups.kind === "none") return { memoryBytes: null, processCount: null };
   const dir = cgroups.kind === "v1" ? join(ROOT, "memory", cgroups.parent, id) : join(ROOT, cgroups.parent, id);
-  const memory = await readFile(join(dir, cgroups.kind === "v1" ? "memory.usage_in_bytes" : "memory.current"), "utf8").catch(() => undefined);
+  const memory = await readFile(join(dir, cgroups.kind === "v1" ? "memory.usage_in_bytes" : "memory.current"), "utf8").catch(
+    () => undefined,
+  );
   const processes = await readFile(join(dir, "cgroup.procs"), "utf8").catch(() => undefined);
   return {
     memoryBytes: memory === undefined ? null : Number(memory),
@@ -68,10 +76,13 @@ export async function cgroupUsage(cgroups: Cgroups, id: string): Promise<Sandbox
 
 /** Removes the plane's empty cgroups. Idempotent; what still holds processes stays, and is said. */
 export async function removeCgroups(parent: string): Promise<void> {
-  const controllers = (await readdir(ROOT, { withFileTypes: true }).catch(() => [])).filter((entry) => entry.isDirectory() || entry.isSymbolicLink());
+  const controllers = (await readdir(ROOT, { withFileTypes: true }).catch(() => [])).filter(
+    (entry) => entry.isDirectory() || entry.isSymbolicLink(),
+  );
   const dirs = [join(ROOT, parent), ...controllers.map((entry) => join(ROOT, entry.name, parent))];
   for (const dir of dirs) {
-    for (const child of await readdir(dir, { withFileTypes: true }).catch(() => [])) if (child.isDirectory()) await removeDir(join(dir, child.name));
+    for (const child of await readdir(dir, { withFileTypes: true }).catch(() => []))
+      if (child.isDirectory()) await removeDir(join(dir, child.name));
     await removeDir(dir);
   }
 }

@@ -30,7 +30,11 @@ const CHILD_ENV = { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sb
 export function exec(file: string, args: readonly string[], options: ExecOptions): Promise<ExecResult> {
   return new Promise((resolve) => {
     const output = options.outputFd ?? "pipe";
-    const child = spawn(file, args, { stdio: [options.input === undefined ? "ignore" : "pipe", output, output], env: CHILD_ENV, detached: true });
+    const child = spawn(file, args, {
+      stdio: [options.input === undefined ? "ignore" : "pipe", output, output],
+      env: CHILD_ENV,
+      detached: true,
+    });
     let stdout = "";
     let stderr = "";
     let end: ExecResult["end"] = "exited";

@@ -5,13 +5,27 @@
 //   G3  Saving is always pause, then checkpoint with --leave-running: whatever fails, the guest is intact and can go on.
 //   G4  A restore counts when `wait --restore` says so: damaged files show there and not before.
 import { SandboxFolder, listFolders } from "./sandboxFolder.ts";
-import type { ComputeDriver, FoundSandbox, FreezeOutcome, GuestReach, PrepareOutcome, SandboxExit, SandboxId, SandboxSpec, SandboxUsage, SaveOutcome, StartOutcome, ThawOutcome } from "../driver.ts";
+import type {
+  ComputeDriver,
+  FoundSandbox,
+  FreezeOutcome,
+  GuestReach,
+  PrepareOutcome,
+  SandboxExit,
+  SandboxId,
+  SandboxSpec,
+  SandboxUsage,
+  SaveOutcome,
+  StartOutcome,
+  ThawOutcome,
+} from "../driver.ts";
 import { bundleConfig } from "./bundle.ts";
 import { cgroupUsage } from "./cgroups.ts";
 import { detach, disposeGvisor, type GvisorParts } from "./parts.ts";
 import type { ExecResult } from "./exec.ts";
 import type { Link } from "./network.ts";
-import { killSandboxProcess, type StartCall } from "./runsc.ts";
+import type { StartCall } from "./runsc.ts";
+import { attempt, deleteContainer, textOf } from "./deletion.ts";
 
 /** Made by `startGvisorDriver`. */
 export class GvisorDriver implements ComputeDriver {
@@ -38,7 +52,11 @@ export class GvisorDriver implements ComputeDriver {
     const result = await this.#begin(spec.id, (call) => this.#parts.runsc.run(call));
     if (result.code !== 0) return await this.#giveUp(spec.id, await this.#failure(spec.id, result));
     this.#watchSoon(spec.id);
-    return { kind: "started", address: link.address, timingMs: { networkMs, runMs: this.#parts.clock.monotonicMs() - startedMs - networkMs } };
+    return {
+      kind: "started",
+      address: link.address,
+      timingMs: { networkMs, runMs: this.#parts.clock.monotonicMs() - startedMs - networkMs },
+    };
   }
 
   async prepare(spec: SandboxSpec): Promise<PrepareOutcome> {
@@ -96,7 +114,7 @@ export class GvisorDriver implements ComputeDriver {
 
   async destroy(id: SandboxId): Promise<void> {
     this.#parts.watches.forget(id);
-    await this.#deleteContainer(id);
+    await deleteContainer(this.#parts, this.#folder(id), id);
     const folder = this.#folder(id);
     const lease = await folder.lease();
     const link = this.#links.get(id) ?? (lease === undefined ? undefined : this.#parts.network.adopt(lease.slot));
@@ -155,7 +173,8 @@ export class GvisorDriver implements ComputeDriver {
   /** Network, folder and metadata, or why there are none. */
   async #makeReady(spec: SandboxSpec): Promise<Link | (StartOutcome & { kind: "refused" })> {
     const link = await this.#parts.spareLinks.take();
-    if (link === undefined) return { kind: "refused", reason: "no_capacity", message: `Cannot start ${spec.id}: no network link is left for it` };
+    if (link === undefined)
+      return { kind: "refused", reason: "no_capacity", message: `Cannot start ${spec.id}: no network link is left for it` };
     this.#links.set(spec.id, link);
     const prepared = await attempt(() => this.#prepare(spec, link));
     if (prepared.kind === "done") return link;
@@ -197,7 +216,9 @@ export class GvisorDriver implements ComputeDriver {
   /** A call that was cut off may have come far enough to run the guest. */
   async #failure(id: SandboxId, result: ExecResult): Promise<StartOutcome> {
     const message = `Cannot start ${id}: ${await this.#complaint(id, result)}`;
-    return result.end === "exited" || result.end === "not_started" ? { kind: "refused", reason: "failed", message } : { kind: "unknown", message };
+    return result.end === "exited" || result.end === "not_started"
+      ? { kind: "refused", reason: "failed", message }
+      : { kind: "unknown", message };
   }
 
   /**
@@ -210,18 +231,6 @@ export class GvisorDriver implements ComputeDriver {
     if (destroyed.kind === "done") return outcome;
     return { kind: "unknown", message: `${outcome.message}; and then: ${destroyed.message}` };
   }
-
-  /** Forced deletion works on running, paused and half-made sandboxes; if it hangs, the sandbox's process is killed first. */
-  async #deleteContainer(id: SandboxId): Promise<void> {
-    const { runsc, log } = this.#parts;
-    const first = await runsc.deleteForce(id);
-    if (first.code === 0) return;
-    const pid = (await this.#folder(id).pid()) ?? (await runsc.state(id))?.pid;
-    log.warn({ sandbox: id, end: first.end, text: textOf(first) }, "cannot delete a sandbox by runsc: killing its process");
-    if (pid !== undefined) await killSandboxProcess(pid, id).catch(() => false);
-    const second = await runsc.deleteForce(id);
-    if (second.code !== 0) throw new Error(`Cannot destroy sandbox ${id}: ${textOf(second)}`);
-  }
 }
 
 /** A sandbox that was only created never ran: runsc says `running` from the moment it lets the guest go. */
@@ -229,17 +238,4 @@ function foundState(status: string | undefined): FoundSandbox["state"] {
   if (status === undefined || status === "creating" || status === "created") return "never_ran";
   if (status === "running") return "running";
   return status === "paused" ? "frozen" : "ended";
-}
-
-function textOf(result: ExecResult): string {
-  return `${result.end}, status ${result.code}: ${result.stderr.trim().slice(-1_000)}`;
-}
-
-async function attempt(work: () => Promise<void>): Promise<{ kind: "done" } | { kind: "threw"; message: string }> {
-  try {
-    await work();
-    return { kind: "done" };
-  } catch (error) {
-    return { kind: "threw", message: error instanceof Error ? error.message : String(error) };
-  }
 }

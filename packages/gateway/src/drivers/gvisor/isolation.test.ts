@@ -39,16 +39,31 @@ describe.skipIf(missing !== undefined)(`a gVisor sandbox${missing === undefined 
     driver = await startGvisorDriver(host.options, { clock: systemClock, log: silentLog });
   }
 
-  async function start(program: string, more: { env?: Record<string, string>; metadata?: Record<string, string> } = {}): Promise<{ id: string; address: string }> {
+  async function start(
+    program: string,
+    more: { env?: Record<string, string>; metadata?: Record<string, string> } = {},
+  ): Promise<{ id: string; address: string }> {
     const id = `sbxiso${count++}`;
-    const outcome = await driver.create({ id, image: withProgram(host.image, program), env: more.env ?? {}, cpu: 1, memoryBytes: 2 ** 29, metadata: more.metadata ?? {} });
+    const outcome = await driver.create({
+      id,
+      image: withProgram(host.image, program),
+      env: more.env ?? {},
+      cpu: 1,
+      memoryBytes: 2 ** 29,
+      metadata: more.metadata ?? {},
+    });
     if (outcome.kind !== "started" || outcome.address === null) throw new Error(JSON.stringify(outcome));
     return { id, address: outcome.address };
   }
 
+  const answer = (id: string) => until(async () => (await outputOf(host.options.stateDir, id)).match(/env (\{.*\})/)?.[1], "metadata");
+
   const linesOf = async (id: string, label: string): Promise<string[]> => {
     await tickAfter(host.options.stateDir, id, 0);
-    return (await outputOf(host.options.stateDir, id)).split("\n").filter((line) => line.startsWith(label)).map((line) => line.slice(label.length + 1));
+    return (await outputOf(host.options.stateDir, id))
+      .split("\n")
+      .filter((line) => line.startsWith(label))
+      .map((line) => line.slice(label.length + 1));
   };
 
   it("is a plain user without capabilities, writes where a task may, never into the system, and not without end", async () => {
@@ -56,7 +71,15 @@ describe.skipIf(missing !== undefined)(`a gVisor sandbox${missing === undefined 
     const { id } = await start("rights");
     expect(await linesOf(id, "rights")).toEqual(["uid=1000 caps=0000000000000000 nnp=1"]);
     const writes = Object.fromEntries((await linesOf(id, "write")).map((line) => line.split(" ")));
-    expect(writes).toEqual({ "/app/x": "ok", "/tmp/x": "ok", "/home/task/x": "ok", "/dev/shm/x": "ok", "/etc/x": "EACCES", "/usr/x": "EACCES", "/x": "EACCES" });
+    expect(writes).toEqual({
+      "/app/x": "ok",
+      "/tmp/x": "ok",
+      "/home/task/x": "ok",
+      "/dev/shm/x": "ok",
+      "/etc/x": "EACCES",
+      "/usr/x": "EACCES",
+      "/x": "EACCES",
+    });
     expect((await linesOf(id, "fill"))[0]).toMatch(/^ENOSPC after (4\d|5\d|6\d) MiB$/); // the test's bound is 64 MiB
   });
 
@@ -70,12 +93,29 @@ describe.skipIf(missing !== undefined)(`a gVisor sandbox${missing === undefined 
 
   it("reaches the services it was given, which see its own address, and nothing else of the host", async () => {
     await open();
-    const own = Object.values(networkInterfaces()).flat().find((one) => one?.family === "IPv4" && !one.internal)?.address ?? "127.0.0.1";
+    const own =
+      Object.values(networkInterfaces())
+        .flat()
+        .find((one) => one?.family === "IPv4" && !one.internal)?.address ?? "127.0.0.1";
     const gateway = "169.254.169.254";
-    const targets = [`${gateway}:8020`, `${gateway}:22`, `${gateway}:${servicePort}`, `${own}:${servicePort}`, `${own}:22`, "10.0.0.1:80", "192.168.0.1:80", "8.8.8.8:53"];
+    const targets = [
+      `${gateway}:8020`,
+      `${gateway}:22`,
+      `${gateway}:${servicePort}`,
+      `${own}:${servicePort}`,
+      `${own}:22`,
+      "10.0.0.1:80",
+      "192.168.0.1:80",
+      "8.8.8.8:53",
+    ];
     const { id, address } = await start("reaches", { env: { TARGETS: targets.join(",") } });
-    const reached = Object.fromEntries((await linesOf(id, "reach")).map((line) => [line.slice(0, line.indexOf(" ")), line.slice(line.indexOf(" ") + 1)]));
-    expect(reached).toEqual({ [`${gateway}:8020`]: `open ${address}`, ...Object.fromEntries(targets.slice(1).map((target) => [target, "ECONNREFUSED"])) });
+    const reached = Object.fromEntries(
+      (await linesOf(id, "reach")).map((line) => [line.slice(0, line.indexOf(" ")), line.slice(line.indexOf(" ") + 1)]),
+    );
+    expect(reached).toEqual({
+      [`${gateway}:8020`]: `open ${address}`,
+      ...Object.fromEntries(targets.slice(1).map((target) => [target, "ECONNREFUSED"])),
+    });
   });
 
   it("reaches no other sandbox", async () => {
@@ -90,11 +130,26 @@ describe.skipIf(missing !== undefined)(`a gVisor sandbox${missing === undefined 
     await open("internet");
     const internet = await startFakeInternet();
     try {
-      const own = Object.values(networkInterfaces()).flat().find((one) => one?.family === "IPv4" && !one.internal)?.address ?? "127.0.0.1";
+      const own =
+        Object.values(networkInterfaces())
+          .flat()
+          .find((one) => one?.family === "IPv4" && !one.internal)?.address ?? "127.0.0.1";
       const other = await start("rights");
       await linesOf(other.id, "rights");
-      const forbidden = ["10.0.0.1:80", "172.16.0.1:80", "192.168.0.1:80", "100.64.0.1:80", "169.254.1.1:80", "198.51.100.1:80", `${own}:${servicePort}`, `${other.address}:9999`, "169.254.169.254:22"];
-      const { id, address } = await start("reaches", { env: { TARGETS: [...forbidden, "169.254.169.254:8020", `${PUBLIC_ADDRESS}:80`].join(",") } });
+      const forbidden = [
+        "10.0.0.1:80",
+        "172.16.0.1:80",
+        "192.168.0.1:80",
+        "100.64.0.1:80",
+        "169.254.1.1:80",
+        "198.51.100.1:80",
+        `${own}:${servicePort}`,
+        `${other.address}:9999`,
+        "169.254.169.254:22",
+      ];
+      const { id, address } = await start("reaches", {
+        env: { TARGETS: [...forbidden, "169.254.169.254:8020", `${PUBLIC_ADDRESS}:80`].join(",") },
+      });
       const reached = await linesOf(id, "reach");
       expect(reached.filter((line) => line.endsWith("ECONNREFUSED")).map((line) => line.split(" ")[0])).toEqual(forbidden);
       expect(reached.slice(forbidden.length)).toEqual([`169.254.169.254:8020 open ${address}`, `${PUBLIC_ADDRESS}:80 open 198.51.100.1`]);
@@ -116,8 +171,10 @@ describe.skipIf(missing !== undefined)(`a gVisor sandbox${missing === undefined 
 
   it("gets its own metadata and nobody else's", async () => {
     await open();
-    const [one, two] = [await start("metadata", { metadata: { TRIGGER_RUNNER_ID: "one" } }), await start("metadata", { metadata: { TRIGGER_RUNNER_ID: "two" } })];
-    const answer = (id: string) => until(async () => (await outputOf(host.options.stateDir, id)).match(/env (\{.*\})/)?.[1], "metadata");
+    const [one, two] = [
+      await start("metadata", { metadata: { TRIGGER_RUNNER_ID: "one" } }),
+      await start("metadata", { metadata: { TRIGGER_RUNNER_ID: "two" } }),
+    ];
     expect(JSON.parse(await answer(one.id))).toEqual({ TRIGGER_RUNNER_ID: "one" });
     expect(JSON.parse(await answer(two.id))).toEqual({ TRIGGER_RUNNER_ID: "two" });
   });
@@ -131,7 +188,14 @@ describe.skipIf(missing !== undefined)(`a gVisor sandbox${missing === undefined 
     await mkdir(dir);
     expect((await driver.save(first.id, dir, new AbortController().signal)).kind).toBe("saved");
     await driver.destroy(first.id);
-    const spec = { id: "sbxisorestored", image: withProgram(host.image, "metadata"), env: {}, cpu: 1, memoryBytes: 2 ** 29, metadata: { TRIGGER_RUNNER_ID: "after" } };
+    const spec = {
+      id: "sbxisorestored",
+      image: withProgram(host.image, "metadata"),
+      env: {},
+      cpu: 1,
+      memoryBytes: 2 ** 29,
+      metadata: { TRIGGER_RUNNER_ID: "after" },
+    };
     await driver.prepare(spec);
     expect(await driver.restore(spec.id, dir)).toMatchObject({ kind: "started" });
     await tickAfter(host.options.stateDir, spec.id, before + 1);
@@ -142,7 +206,14 @@ describe.skipIf(missing !== undefined)(`a gVisor sandbox${missing === undefined 
   it("is limited in memory: what grows over it is killed, and the machine is not", async () => {
     await open();
     const id = "sbxisobig";
-    const outcome = await driver.create({ id, image: withProgram(host.image, "heavy"), env: { MEGABYTES: "600" }, cpu: 1, memoryBytes: 2 ** 28, metadata: {} });
+    const outcome = await driver.create({
+      id,
+      image: withProgram(host.image, "heavy"),
+      env: { MEGABYTES: "600" },
+      cpu: 1,
+      memoryBytes: 2 ** 28,
+      metadata: {},
+    });
     expect(outcome.kind).toBe("started");
     const exited = new Promise<number | null>((resolve) => driver.onExit((exit) => resolve(exit.exitCode)));
     if (driver.warnings.length > 0) return expect(driver.warnings[0]).toContain("limits are not enforced");

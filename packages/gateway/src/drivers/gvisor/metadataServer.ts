@@ -8,7 +8,9 @@ export class MetadataServer implements Closable {
   readonly #server: Server;
 
   constructor() {
-    this.#server = createServer({ requestTimeout: 5_000, headersTimeout: 5_000, connectionsCheckingInterval: 1_000 }, (request, response) => this.#answer(request, response));
+    this.#server = createServer({ requestTimeout: 5_000, headersTimeout: 5_000, connectionsCheckingInterval: 1_000 }, (request, response) =>
+      this.#answer(request, response),
+    );
     this.#server.maxConnections = 1_024;
   }
 

@@ -91,9 +91,18 @@ export class Network {
     await execOrThrow("ip", ["netns", "add", link.namespace], { timeoutMs: IP_MS });
     const gateway = formatAddress(this.#options.block.firstAddress + 1);
     const name = link.interfaceName;
-    await execOrThrow("ip", ["-batch", "-"], { timeoutMs: IP_MS, input: `link add ${name} type veth peer name eth0 netns ${link.namespace}\n` });
+    await execOrThrow("ip", ["-batch", "-"], {
+      timeoutMs: IP_MS,
+      input: `link add ${name} type veth peer name eth0 netns ${link.namespace}\n`,
+    });
     await hardenInterface(name);
-    const inside = [`link set lo up`, `addr add ${link.address}/32 dev eth0`, `link set eth0 up`, `route add ${gateway} dev eth0`, `route add default via ${gateway} dev eth0`];
+    const inside = [
+      `link set lo up`,
+      `addr add ${link.address}/32 dev eth0`,
+      `link set eth0 up`,
+      `route add ${gateway} dev eth0`,
+      `route add default via ${gateway} dev eth0`,
+    ];
     const outside = [`addr add ${gateway}/32 dev ${name}`, `link set ${name} up`, `route add ${link.address}/32 dev ${name}`];
     await execOrThrow("ip", ["-batch", "-"], { timeoutMs: IP_MS, input: lines(outside) });
     await execOrThrow("ip", ["-n", link.namespace, "-batch", "-"], { timeoutMs: IP_MS, input: lines(inside) });

@@ -30,8 +30,19 @@ export interface NetworkPolicy {
 
 /** Not the internet: this host, private, shared, link-local, documentation, benchmark, multicast and reserved blocks. */
 const NOT_PUBLIC = [
-  "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24",
-  "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/3",
+  "0.0.0.0/8",
+  "10.0.0.0/8",
+  "100.64.0.0/10",
+  "127.0.0.0/8",
+  "169.254.0.0/16",
+  "172.16.0.0/12",
+  "192.0.0.0/24",
+  "192.0.2.0/24",
+  "192.168.0.0/16",
+  "198.18.0.0/15",
+  "198.51.100.0/24",
+  "203.0.113.0/24",
+  "224.0.0.0/3",
 ];
 
 /** A script that replaces the plane's table in one step, whatever it held. */
@@ -48,14 +59,18 @@ table inet ${table} {
     meta nfproto ipv6 drop
     ip saddr != ${formatBlock(block)} drop
     fib saddr . iif oif missing drop
-${allowed(policy).map((rule) => `    ${rule}`).join("\n")}
+${allowed(policy)
+  .map((rule) => `    ${rule}`)
+  .join("\n")}
     meta l4proto tcp reject with tcp reset
     meta l4proto udp reject with icmp port-unreachable
     drop
   }
   chain to_services {
     type nat hook prerouting priority dstnat; policy accept;
-${translations(policy, guests, pairs).map((rule) => `    ${rule}`).join("\n")}
+${translations(policy, guests, pairs)
+  .map((rule) => `    ${rule}`)
+  .join("\n")}
   }
   chain arriving {
     type filter hook input priority filter; policy accept;
@@ -89,7 +104,8 @@ function allowed({ services, egress, resolver }: NetworkPolicy): string[] {
 
 function translations({ services, egress, resolver }: NetworkPolicy, guests: string, pairs: string): string[] {
   const rules = services.length === 0 ? [] : [`iifname ${guests} ip daddr ${GUEST_HOST} dnat ip to tcp dport map { ${pairs} }`];
-  if (egress === "internet" && resolver !== null) rules.push(`iifname ${guests} ip daddr ${GUEST_HOST} meta l4proto { tcp, udp } th dport 53 dnat ip to ${resolver}:53`);
+  if (egress === "internet" && resolver !== null)
+    rules.push(`iifname ${guests} ip daddr ${GUEST_HOST} meta l4proto { tcp, udp } th dport 53 dnat ip to ${resolver}:53`);
   return rules;
 }
 

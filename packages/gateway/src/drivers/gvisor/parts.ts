@@ -71,7 +71,14 @@ const TRIM_MS = 5_000;
 export function planePaths({ runDir, planeId, stateDir }: Pick<GvisorOptions, "runDir" | "planeId" | "stateDir">) {
   const planeDir = join(runDir, planeId);
   const workDir = join(stateDir, "gvisor");
-  return { planeDir, workDir, runscRoot: join(planeDir, "s"), sandboxesDir: join(workDir, "sandboxes"), overlayDir: join(workDir, "overlay"), cgroupParent: `torpor-${planeId}` };
+  return {
+    planeDir,
+    workDir,
+    runscRoot: join(planeDir, "s"),
+    sandboxesDir: join(workDir, "sandboxes"),
+    overlayDir: join(workDir, "overlay"),
+    cgroupParent: `torpor-${planeId}`,
+  };
 }
 
 /** Builds everything and makes it ready; what an earlier process of the plane left is settled first. */
@@ -80,7 +87,11 @@ export async function assemble(options: GvisorOptions, { clock, log }: { clock: 
   for (const dir of [paths.runscRoot, paths.sandboxesDir, paths.overlayDir]) await mkdir(dir, { recursive: true, mode: 0o711 });
   await settleLeftovers(paths.runscRoot, clock, LEFTOVER_MS);
   const cgroups = await detectCgroups(paths.cgroupParent);
-  const runsc = new Runsc({ binary: options.runscBinary, stateRoot: paths.runscRoot, flags: runscFlags(options, paths.overlayDir, cgroups) });
+  const runsc = new Runsc({
+    binary: options.runscBinary,
+    stateRoot: paths.runscRoot,
+    flags: runscFlags(options, paths.overlayDir, cgroups),
+  });
   const block = await claimBlock(options.runDir, options.planeId, options.addressBlock);
   const network = new Network({ planeId: options.planeId, runDir: options.runDir, block });
   const metadata = new MetadataServer();
@@ -88,9 +99,19 @@ export async function assemble(options: GvisorOptions, { clock, log }: { clock: 
   const services = await resolveServices(options.services, await metadata.listen());
   await network.applyPolicy({ services, egress: options.egress, resolver });
   const resolvConf = join(paths.workDir, "resolv.conf");
-  await writeFile(resolvConf, options.egress === "internet" && resolver !== null ? `nameserver ${GUEST_HOST}\n` : "# no names can be looked up\n");
+  await writeFile(
+    resolvConf,
+    options.egress === "internet" && resolver !== null ? `nameserver ${GUEST_HOST}\n` : "# no names can be looked up\n",
+  );
   const parts: GvisorParts = {
-    options, clock, log, runsc, network, metadata, cgroups, resolvConf,
+    options,
+    clock,
+    log,
+    runsc,
+    network,
+    metadata,
+    cgroups,
+    resolvConf,
     minCpu: options.minCpu,
     sandboxesDir: paths.sandboxesDir,
     spareLinks: new SpareLinks(network, log),
@@ -122,12 +143,20 @@ function runscFlags(options: GvisorOptions, overlayDir: string, cgroups: Cgroups
 async function fingerprint(runscBinary: string): Promise<Record<string, string>> {
   const hash = createHash("sha256");
   await pipeline(createReadStream(runscBinary, { highWaterMark: 1024 * 1024 }), hash);
-  return { driver: "gvisor", runsc: await runscVersion(runscBinary), runscSha256: hash.digest("hex"), platform: "systrap", arch: process.arch, bundle: BUNDLE_RECIPE };
+  return {
+    driver: "gvisor",
+    runsc: await runscVersion(runscBinary),
+    runscSha256: hash.digest("hex"),
+    platform: "systrap",
+    arch: process.arch,
+    bundle: BUNDLE_RECIPE,
+  };
 }
 
 async function resolveServices(settings: readonly ServiceSetting[], metadataPort: number): Promise<Service[]> {
   const services: Service[] = [{ guestPort: 80, address: "127.0.0.1", port: metadataPort }];
-  for (const { guestPort, host, port } of settings) services.push({ guestPort, port, address: (await lookup(host, { family: 4 })).address });
+  for (const { guestPort, host, port } of settings)
+    services.push({ guestPort, port, address: (await lookup(host, { family: 4 })).address });
   return services;
 }
 

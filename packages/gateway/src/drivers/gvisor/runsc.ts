@@ -59,7 +59,9 @@ export class Runsc {
 
   /** Restores into a sandbox that was created. Returns when the guest runs; its memory may still be loading: see `waitRestored`. */
   restore(call: StartCall, imageDir: string): Promise<ExecResult> {
-    return this.#call(["restore", "--background", "--image-path", imageDir, "--detach", ...bundleArgs(call), call.id], START_MS, { outputFd: call.outputFd });
+    return this.#call(["restore", "--background", "--image-path", imageDir, "--detach", ...bundleArgs(call), call.id], START_MS, {
+      outputFd: call.outputFd,
+    });
   }
 
   /** Fails when the files turn out to be damaged: `restore` itself does not tell. */

@@ -6,7 +6,7 @@ import { driverConformance } from "../conformance.ts";
 import { lastTick, makeRealHost, outputOf, tickAfter, withProgram } from "../../testing/realHost.ts";
 import { startProcessDriver } from "./processDriver.ts";
 
-driverConformance("process", async () => {
+driverConformance("process", { snapshots: false }, async () => {
   const real = await makeRealHost();
   const { stateDir } = real.options;
   let count = 0;
@@ -19,7 +19,14 @@ driverConformance("process", async () => {
   return {
     scratchDir,
     open: () => startProcessDriver({ stateDir, services: [], install }, { clock: systemClock, log: silentLog }),
-    spec: (program) => ({ id: `sbxtest${count++}`, image: withProgram(real.image, program), env: {}, cpu: 1, memoryBytes: 2 ** 29, metadata: {} }),
+    spec: (program) => ({
+      id: `sbxtest${count++}`,
+      image: withProgram(real.image, program),
+      env: {},
+      cpu: 1,
+      memoryBytes: 2 ** 29,
+      metadata: {},
+    }),
     progress: (_driver, id, before) => tickAfter(stateDir, id, before, "process"),
     progressNow: async (id) => lastTick(await outputOf(stateDir, id, "process")),
     async kill(id) {

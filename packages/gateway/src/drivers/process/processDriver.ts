@@ -8,7 +8,17 @@ import type { Clock, Timer } from "@torpor/kernel";
 import type { Log } from "@torpor/observe";
 import { z } from "zod";
 import { codeOf, writeWhole } from "../../fileWrites.ts";
-import type { ComputeDriver, FoundSandbox, GuestReach, SandboxExit, SandboxId, SandboxImage, SandboxSpec, SandboxUsage, StartOutcome } from "../driver.ts";
+import type {
+  ComputeDriver,
+  FoundSandbox,
+  GuestReach,
+  SandboxExit,
+  SandboxId,
+  SandboxImage,
+  SandboxSpec,
+  SandboxUsage,
+  StartOutcome,
+} from "../driver.ts";
 import { Serial } from "../../serial.ts";
 import { killSession, membersOf, startMark } from "./hostProcesses.ts";
 
@@ -37,7 +47,9 @@ export class ProcessDriver implements ComputeDriver {
   readonly name = "process";
   readonly can = { snapshot: false } as const;
   readonly fingerprint = { driver: "process" } as const;
-  readonly warnings = ["tasks run as plain processes: they are not isolated from this machine, limits are not enforced, and waiting tasks stay in memory"] as const;
+  readonly warnings = [
+    "tasks run as plain processes: they are not isolated from this machine, limits are not enforced, and waiting tasks stay in memory",
+  ] as const;
   readonly reach: GuestReach;
   readonly #options: ProcessDriverOptions;
   readonly #clock: Clock;
@@ -50,7 +62,10 @@ export class ProcessDriver implements ComputeDriver {
     this.#options = options;
     this.#clock = clock;
     this.#log = log;
-    this.reach = { services: Object.fromEntries(options.services.map(({ host, port }) => [`${host}:${port}`, { host, port }])), metadataUrl: null };
+    this.reach = {
+      services: Object.fromEntries(options.services.map(({ host, port }) => [`${host}:${port}`, { host, port }])),
+      metadataUrl: null,
+    };
   }
 
   async makeFolders(): Promise<void> {
@@ -175,8 +190,15 @@ export class ProcessDriver implements ComputeDriver {
     const output = await open(join(dir, "output.log"), "a", 0o600);
     try {
       const env = { ...spec.image.env, HOME: app.dir, PATH: process.env["PATH"] ?? "/usr/bin:/bin", ...spec.env };
-      const child = spawn(process.execPath, [app.controller, ...spec.image.args.slice(2)], { cwd: app.dir, env, detached: true, stdio: ["ignore", output.fd, output.fd] });
-      const failure = await new Promise<Error | undefined>((resolve) => child.once("error", resolve).once("spawn", () => resolve(undefined)));
+      const child = spawn(process.execPath, [app.controller, ...spec.image.args.slice(2)], {
+        cwd: app.dir,
+        env,
+        detached: true,
+        stdio: ["ignore", output.fd, output.fd],
+      });
+      const failure = await new Promise<Error | undefined>((resolve) =>
+        child.once("error", resolve).once("spawn", () => resolve(undefined)),
+      );
       if (failure !== undefined || child.pid === undefined) return failure?.message ?? "it has no process id";
       const { pid } = child;
       this.#alive.set(spec.id, { pid });
@@ -192,7 +214,9 @@ export class ProcessDriver implements ComputeDriver {
   async #ended(id: SandboxId, pid: number, exitCode: number | null): Promise<void> {
     if (this.#alive.get(id)?.pid !== pid) return;
     this.#alive.delete(id);
-    await killSession(pid, this.#clock).catch((error: unknown) => this.#log.error({ err: error, sandbox: id }, "cannot end what a sandbox left"));
+    await killSession(pid, this.#clock).catch((error: unknown) =>
+      this.#log.error({ err: error, sandbox: id }, "cannot end what a sandbox left"),
+    );
     this.#listener({ id, exitCode });
   }
 
