@@ -60,12 +60,24 @@ const SdkDeployment = z.object({
 });
 
 /** A task of the current deployment. */
-export const TaskView = z.object({ id: z.string(), filePath: z.string(), exportName: z.string().nullable(), queueName: z.string(), machine: z.string().nullable() });
+export const TaskView = z.object({
+  id: z.string(),
+  filePath: z.string(),
+  exportName: z.string().nullable(),
+  queueName: z.string(),
+  machine: z.string().nullable(),
+});
 export type TaskView = z.infer<typeof TaskView>;
 
 export const deployments = {
   /** Ours: stores a version with its tasks and makes it the current one, in one step. */
-  create: route("POST", "/torpor/v1/deployments", { auth: "environment", body: CreateDeploymentBody, reply: DeploymentView, status: 201, bodyLimitBytes: 8 * 1024 * 1024 }),
+  create: route("POST", "/torpor/v1/deployments", {
+    auth: "environment",
+    body: CreateDeploymentBody,
+    reply: DeploymentView,
+    status: 201,
+    bodyLimitBytes: 8 * 1024 * 1024,
+  }),
   /** Ours: one deployment, with all that is known of it. */
   get: route("GET", "/torpor/v1/deployments/:deploymentId", {
     auth: "environment",
@@ -78,11 +90,21 @@ export const deployments = {
    * Ours: one of them, or 404 that says which there are. A trigger of a task that no version knows yet is no error: its run
    * waits for a version that does. Whoever wants to know before asks here.
    */
-  getTask: route("GET", "/torpor/v1/tasks/:taskId", { auth: "environment", params: z.object({ taskId: z.string().min(1).max(256) }), reply: TaskView }),
+  getTask: route("GET", "/torpor/v1/tasks/:taskId", {
+    auth: "environment",
+    params: z.object({ taskId: z.string().min(1).max(256) }),
+    reply: TaskView,
+  }),
   list: route("GET", "/api/v1/deployments", {
     auth: "environment",
-    query: z.looseObject({ "page[size]": z.coerce.number().int().min(1).max(100).default(20), "page[after]": z.string().max(128).optional() }),
-    reply: z.object({ data: z.array(SdkDeployment), pagination: z.object({ next: z.string().optional(), previous: z.string().optional() }) }),
+    query: z.looseObject({
+      "page[size]": z.coerce.number().int().min(1).max(100).default(20),
+      "page[after]": z.string().max(128).optional(),
+    }),
+    reply: z.object({
+      data: z.array(SdkDeployment),
+      pagination: z.object({ next: z.string().optional(), previous: z.string().optional() }),
+    }),
   }),
   current: route("GET", "/api/v1/deployments/current", { auth: "environment", reply: SdkDeployment }),
 } as const;

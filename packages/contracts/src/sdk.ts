@@ -1,7 +1,18 @@
 import { z } from "zod";
 import { PAYLOAD_BODY_LIMIT_BYTES, route } from "./route.ts";
 import { TaskRunExecutionResult, WireDate } from "./run.ts";
-import { CursorPagination, CursorQuery, ListRunsQuery, ListedRun, MetadataBody, ReplayBody, RetrievedRun, TimeText, TimelineLineView, TriggerBody } from "./sdkRuns.ts";
+import {
+  CursorPagination,
+  CursorQuery,
+  ListRunsQuery,
+  ListedRun,
+  MetadataBody,
+  ReplayBody,
+  RetrievedRun,
+  TimeText,
+  TimelineLineView,
+  TriggerBody,
+} from "./sdkRuns.ts";
 
 // The API of the Trigger.dev SDK: runs, waits and tokens. Batches, queues and the rest are in sdkMore.ts.
 
@@ -42,7 +53,12 @@ export const sdkRuns = {
     bodyLimitBytes: PAYLOAD_BODY_LIMIT_BYTES,
   }),
   /** Only a delayed run can be moved. */
-  reschedule: route("POST", "/api/v1/runs/:runId/reschedule", { auth: "environment", params: RunIdParams, body: z.object({ delay: TimeText }), reply: RetrievedRun }),
+  reschedule: route("POST", "/api/v1/runs/:runId/reschedule", {
+    auth: "environment",
+    params: RunIdParams,
+    body: z.object({ delay: TimeText }),
+    reply: RetrievedRun,
+  }),
   addTags: route("POST", "/api/v1/runs/:runId/tags", {
     auth: "environment_or_public",
     params: RunIdParams,
@@ -88,7 +104,11 @@ const TokenItem = z.object({
   tags: z.array(z.string()),
   createdAt: WireDate,
 });
-export const TokenView = TokenItem.extend({ output: z.string().optional(), outputType: z.string().optional(), outputIsError: z.boolean().optional() });
+export const TokenView = TokenItem.extend({
+  output: z.string().optional(),
+  outputType: z.string().optional(),
+  outputIsError: z.boolean().optional(),
+});
 export type TokenView = z.infer<typeof TokenView>;
 
 export const sdkWaits = {
@@ -116,7 +136,11 @@ export const sdkWaits = {
   }),
   listTokens: route("GET", "/api/v1/waitpoints/tokens", {
     auth: "environment",
-    query: z.looseObject({ ...CursorQuery, "filter[status]": z.string().max(256).optional(), "filter[tags]": z.string().max(2048).optional() }),
+    query: z.looseObject({
+      ...CursorQuery,
+      "filter[status]": z.string().max(256).optional(),
+      "filter[tags]": z.string().max(2048).optional(),
+    }),
     reply: z.object({ data: z.array(TokenItem), pagination: CursorPagination }),
   }),
   getToken: route("GET", "/api/v1/waitpoints/tokens/:tokenId", { auth: "environment_or_public", params: TokenParams, reply: TokenView }),

@@ -30,7 +30,11 @@ export const sdkBatches = {
   /** Announces a batch. With `resumeParentOnCompletion` the parent is blocked from now on. */
   create: route("POST", "/api/v3/batches", {
     auth: "environment_or_public",
-    body: z.looseObject({ runCount: z.number().int().positive(), ...ParentOfBatch, idempotencyKey: z.string().min(1).max(2048).optional() }),
+    body: z.looseObject({
+      runCount: z.number().int().positive(),
+      ...ParentOfBatch,
+      idempotencyKey: z.string().min(1).max(2048).optional(),
+    }),
     reply: z.object({ id: z.string(), runCount: z.number(), isCached: z.boolean(), idempotencyKey: z.string().optional() }),
     status: 202,
   }),
@@ -78,7 +82,9 @@ export const QueueView = z.object({
   paused: z.boolean(),
   concurrencyLimit: Bound,
   version: z.literal("V1"),
-  concurrency: z.object({ current: Bound, base: Bound, override: Bound, overriddenAt: WireDate.nullable(), overriddenBy: z.string().nullable() }).optional(),
+  concurrency: z
+    .object({ current: Bound, base: Bound, override: Bound, overriddenAt: WireDate.nullable(), overriddenBy: z.string().nullable() })
+    .optional(),
 });
 export type QueueView = z.infer<typeof QueueView>;
 
@@ -86,9 +92,17 @@ export const sdkQueues = {
   list: route("GET", "/api/v1/queues", {
     auth: "environment",
     query: z.object({ page: z.coerce.number().int().min(1).default(1), perPage: z.coerce.number().int().min(1).max(100).default(25) }),
-    reply: z.object({ data: z.array(QueueView), pagination: z.object({ currentPage: z.number(), totalPages: z.number(), count: z.number() }) }),
+    reply: z.object({
+      data: z.array(QueueView),
+      pagination: z.object({ currentPage: z.number(), totalPages: z.number(), count: z.number() }),
+    }),
   }),
-  retrieve: route("GET", "/api/v1/queues/:queue", { auth: "environment", params: QueueParams, query: z.object({ type: QueueType.default("id") }), reply: QueueView }),
+  retrieve: route("GET", "/api/v1/queues/:queue", {
+    auth: "environment",
+    params: QueueParams,
+    query: z.object({ type: QueueType.default("id") }),
+    reply: QueueView,
+  }),
   pause: route("POST", "/api/v1/queues/:queue/pause", {
     auth: "environment",
     params: QueueParams,
@@ -167,6 +181,14 @@ const PacketParams = z.object({ "*": z.string().min(1).max(512) });
 
 /** Payloads and outputs that are too large for a request are stored apart, and spoken of by key. */
 export const sdkPackets = {
-  presignUpload: route("PUT", "/api/v2/packets/*", { auth: "environment", params: PacketParams, reply: z.object({ presignedUrl: z.string(), storagePath: z.string() }) }),
-  presignDownload: route("GET", "/api/v1/packets/*", { auth: "environment", params: PacketParams, reply: z.object({ presignedUrl: z.string() }) }),
+  presignUpload: route("PUT", "/api/v2/packets/*", {
+    auth: "environment",
+    params: PacketParams,
+    reply: z.object({ presignedUrl: z.string(), storagePath: z.string() }),
+  }),
+  presignDownload: route("GET", "/api/v1/packets/*", {
+    auth: "environment",
+    params: PacketParams,
+    reply: z.object({ presignedUrl: z.string() }),
+  }),
 } as const;

@@ -74,7 +74,13 @@ export const telemetry = {
   traces: route("POST", "/otel/v1/traces", { auth: "none", body: Raw, bodyKind: "raw", reply: Answered, bodyLimitBytes: OTLP_LIMIT_BYTES }),
   logs: route("POST", "/otel/v1/logs", { auth: "none", body: Raw, bodyKind: "raw", reply: Answered, bodyLimitBytes: OTLP_LIMIT_BYTES }),
   /** Taken and dropped: no one reads them yet. */
-  metrics: route("POST", "/otel/v1/metrics", { auth: "none", body: Raw, bodyKind: "raw", reply: Answered, bodyLimitBytes: OTLP_LIMIT_BYTES }),
+  metrics: route("POST", "/otel/v1/metrics", {
+    auth: "none",
+    body: Raw,
+    bodyKind: "raw",
+    reply: Answered,
+    bodyLimitBytes: OTLP_LIMIT_BYTES,
+  }),
   /** The spans of a run as a tree below one root that stands for the run itself. */
   runTrace: route("GET", "/api/v1/runs/:runId/trace", {
     auth: "environment_or_public",
@@ -85,7 +91,13 @@ export const telemetry = {
   runLogs: route("GET", "/api/v1/runs/:runId/logs", {
     auth: "environment_or_public",
     params: RunIdParams,
-    query: z.object({ after: z.string().regex(/^\d{1,18}$/, "must be the `next` of a page").optional(), limit: z.coerce.number().int().min(1).max(1000).default(200) }),
+    query: z.object({
+      after: z
+        .string()
+        .regex(/^\d{1,18}$/, "must be the `next` of a page")
+        .optional(),
+      limit: z.coerce.number().int().min(1).max(1000).default(200),
+    }),
     reply: z.object({ logs: z.array(LogLine), next: z.string().nullable() }),
   }),
 } as const;

@@ -20,7 +20,12 @@ describe("the platform's settings", () => {
   });
 
   it("listens on loopback and keeps admin, metrics and worker groups off unless told otherwise", () => {
-    expect(readConfig(env)).toMatchObject({ listen: { host: "127.0.0.1", port: 3030 }, adminToken: null, metrics: null, workerGroup: null });
+    expect(readConfig(env)).toMatchObject({
+      listen: { host: "127.0.0.1", port: 3030 },
+      adminToken: null,
+      metrics: null,
+      workerGroup: null,
+    });
   });
 
   it("takes an empty variable for one that is not set", () => {

@@ -88,7 +88,10 @@ export type Config = ReturnType<typeof readConfig>;
 /** Reads the settings, or throws an error that names each that is wrong. Values of secrets are not shown. */
 export function readConfig(env: Readonly<Record<string, string | undefined>>) {
   const parsed = EnvSchema.safeParse(Object.fromEntries(Object.entries(env).filter(([, value]) => value !== "")));
-  if (!parsed.success) throw new Error(`Cannot read the platform's settings: ${parsed.error.issues.map((issue) => `${issue.path.join(".")} ${issue.message}`).join("; ")}`);
+  if (!parsed.success)
+    throw new Error(
+      `Cannot read the platform's settings: ${parsed.error.issues.map((issue) => `${issue.path.join(".")} ${issue.message}`).join("; ")}`,
+    );
   const e = parsed.data;
   return {
     log: { level: e.TORPOR_LOG_LEVEL },
@@ -102,7 +105,11 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>) {
     adminToken: e.TORPOR_ADMIN_TOKEN === undefined ? null : new Secret(e.TORPOR_ADMIN_TOKEN),
     metrics: e.TORPOR_METRICS_PORT === undefined ? null : { host: e.TORPOR_METRICS_HOST, port: e.TORPOR_METRICS_PORT },
     limits: limitsOf(e),
-    telemetry: { retentionMs: e.TORPOR_TELEMETRY_RETENTION_MS, maxSpansPerRun: e.TORPOR_MAX_SPANS_PER_RUN, maxLogsPerRun: e.TORPOR_MAX_LOGS_PER_RUN },
+    telemetry: {
+      retentionMs: e.TORPOR_TELEMETRY_RETENTION_MS,
+      maxSpansPerRun: e.TORPOR_MAX_SPANS_PER_RUN,
+      maxLogsPerRun: e.TORPOR_MAX_LOGS_PER_RUN,
+    },
     dequeueWaitMs: e.TORPOR_DEQUEUE_WAIT_MS,
     engine: engineOf(e),
   } as const;

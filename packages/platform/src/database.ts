@@ -36,7 +36,9 @@ export class PlatformDatabase implements Closable {
     const client = await this.#pool.connect();
     try {
       await client.query("select pg_advisory_lock($1)", [LOCK]);
-      await client.query("create table if not exists platform_migrations (name text primary key, applied_at timestamptz not null default now())");
+      await client.query(
+        "create table if not exists platform_migrations (name text primary key, applied_at timestamptz not null default now())",
+      );
       const { rows } = await client.query<{ name: string }>("select name from platform_migrations");
       const applied = new Set(rows.map((row) => row.name));
       for (const name of (await readdir(FOLDER)).filter((file) => file.endsWith(".sql")).sort()) {

@@ -43,7 +43,8 @@ export class Drain {
         server.node.closeIdleConnections();
         this.#begun.abort();
         if (this.#inFlight === 0) return;
-        if ((await sleep(this.#clock, ANSWER_WITHIN_MS, this.#emptied.signal)) === "slept") this.#log.warn({ requests: this.#inFlight }, "requests were cut because they took too long to answer");
+        if ((await sleep(this.#clock, ANSWER_WITHIN_MS, this.#emptied.signal)) === "slept")
+          this.#log.warn({ requests: this.#inFlight }, "requests were cut because they took too long to answer");
       },
     };
   }

@@ -20,7 +20,15 @@ beforeAll(async () => {
 });
 afterAll(() => scope.close());
 
-const log = (runId: string, at: Date): LogRow => ({ runId, at, level: "INFO", message: "m", spanId: null, attemptNumber: null, properties: "{}" });
+const log = (runId: string, at: Date): LogRow => ({
+  runId,
+  at,
+  level: "INFO",
+  message: "m",
+  spanId: null,
+  attemptNumber: null,
+  properties: "{}",
+});
 
 describe("housekeeping", () => {
   it("deletes what old runs told and tokens that are over, and keeps the rest", async () => {

@@ -19,7 +19,10 @@ afterAll(async () => {
 });
 
 function start(env: Record<string, string>): { child: ChildProcess; url: Promise<string>; said: () => string } {
-  const child = spawn(process.execPath, [join(import.meta.dirname, "main.ts")], { env: { PATH: process.env["PATH"] ?? "", ...env }, stdio: ["ignore", "ignore", "pipe"] });
+  const child = spawn(process.execPath, [join(import.meta.dirname, "main.ts")], {
+    env: { PATH: process.env["PATH"] ?? "", ...env },
+    stdio: ["ignore", "ignore", "pipe"],
+  });
   children.push(child);
   let said = "";
   const url = new Promise<string>((resolve) => {

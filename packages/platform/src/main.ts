@@ -7,7 +7,12 @@ import { startPlatform } from "./platform.ts";
 
 const config = readConfig(process.env);
 const log = createLog({ level: config.log.level, part: "platform" });
-const platform = await startPlatform(config, { clock: systemClock, random: systemRandom, log, metrics: createMetrics({ withProcess: true }) });
+const platform = await startPlatform(config, {
+  clock: systemClock,
+  random: systemRandom,
+  log,
+  metrics: createMetrics({ withProcess: true }),
+});
 
 let isStopping = false;
 function stop(): void {

@@ -67,12 +67,19 @@ export async function startPlatform(config: Config, deps: PlatformDeps): Promise
 async function start(config: Config, deps: PlatformDeps, scope: Scope): Promise<RunningServer> {
   const { clock, random, log, metrics } = deps;
   const engine = scope.use(
-    createEngine({ connectionString: config.database.url.reveal(), settings: { ...config.engine, poolSize: config.database.poolSize, encryptionKey: config.encryptionKey }, clock, random, log }),
+    createEngine({
+      connectionString: config.database.url.reveal(),
+      settings: { ...config.engine, poolSize: config.database.poolSize, encryptionKey: config.encryptionKey },
+      clock,
+      random,
+      log,
+    }),
   );
   await engine.start();
   const database = scope.use(new PlatformDatabase({ url: config.database.url, poolSize: OWN_POOL_SIZE, log }));
   await database.migrate();
-  if (config.workerGroup !== null) await engine.ensureWorkerGroup({ name: config.workerGroup.name, token: config.workerGroup.token.reveal() });
+  if (config.workerGroup !== null)
+    await engine.ensureWorkerGroup({ name: config.workerGroup.name, token: config.workerGroup.token.reveal() });
   const parts = buildParts(config, deps, { engine, database });
   scope.use(parts.intake);
   scope.use(parts.housekeeping);
@@ -111,14 +118,26 @@ async function serve(config: Config, deps: PlatformDeps, parts: Parts & { engine
   const { clock, log, metrics } = deps;
   const { listen, limits } = config;
   const origins = new Origins(config.origins);
-  const packets = new Packets({ database: parts.database, clock, encryptionKey: config.encryptionKey, origins, maxPacketBytes: limits.maxPacketBytes });
+  const packets = new Packets({
+    database: parts.database,
+    clock,
+    encryptionKey: config.encryptionKey,
+    origins,
+    maxPacketBytes: limits.maxPacketBytes,
+  });
   const routes = allRoutes(config, deps, { ...parts, packets, origins });
   const server = await startServer<PlatformCallers>({
     routes,
-    authenticators: authenticators({ identities: parts.identities, managedSecret: config.managedSecret, adminToken: config.adminToken, clock }),
+    authenticators: authenticators({
+      identities: parts.identities,
+      managedSecret: config.managedSecret,
+      adminToken: config.adminToken,
+      clock,
+    }),
     listen,
     log,
-    onAnswered: ({ method, path, status, durationMs }) => metrics.observeMs("torpor_platform_request_seconds", durationMs, { method, path, status: String(status) }),
+    onAnswered: ({ method, path, status, durationMs }) =>
+      metrics.observeMs("torpor_platform_request_seconds", durationMs, { method, path, status: String(status) }),
     maxConnections: limits.maxConnections,
     requestTimeoutMs: limits.requestTimeoutMs,
     extend: (app) => {
@@ -159,4 +178,3 @@ function allRoutes(config: Config, { clock, random, log }: PlatformDeps, parts: 
     ...healthRoutes({ engine }),
   ];
 }
-

@@ -42,24 +42,31 @@ export function authenticators(options: AuthOptions): Authenticators<PlatformCal
     environment: async ({ headers }) => ({ env: await secretKeyHolder(bearer(headers), options), token: null }),
     environment_or_public: async ({ headers }) => {
       const credential = bearer(headers);
-      return looksLikeToken(credential) ? publicCaller(credential, options) : { env: await secretKeyHolder(credential, options), token: null };
+      return looksLikeToken(credential)
+        ? publicCaller(credential, options)
+        : { env: await secretKeyHolder(credential, options), token: null };
     },
     worker: ({ headers }) => workerCaller(headers, options),
     admin: async ({ headers }) => {
-      if (options.adminToken === null || !options.adminToken.matches(bearer(headers))) throw refused("the admin token is not the right one");
+      if (options.adminToken === null || !options.adminToken.matches(bearer(headers)))
+        throw refused("the admin token is not the right one");
       return {};
     },
   };
 }
 
 /** A node, by the token of its worker group, the managed secret, and a name of its own. Also for sockets. */
-export async function workerCaller(headers: IncomingHttpHeaders, options: Pick<AuthOptions, "identities" | "managedSecret">): Promise<WorkerCaller> {
+export async function workerCaller(
+  headers: IncomingHttpHeaders,
+  options: Pick<AuthOptions, "identities" | "managedSecret">,
+): Promise<WorkerCaller> {
   const group = await options.identities.workerGroupByToken(bearer(headers));
   const secret = text(headers[WORKER_HEADERS.managedSecret]);
   const rightSecret = options.managedSecret.matches(secret ?? "");
   if (group === null || !rightSecret) throw refused("the worker token or the managed secret is not the right one");
   const instanceName = text(headers[WORKER_HEADERS.instanceName]);
-  if (instanceName === undefined || instanceName.length > 200) throw refused(`${WORKER_HEADERS.instanceName} must name this supervisor in 1-200 characters`);
+  if (instanceName === undefined || instanceName.length > 200)
+    throw refused(`${WORKER_HEADERS.instanceName} must name this supervisor in 1-200 characters`);
   const runnerId = text(headers[WORKER_HEADERS.runnerId])?.slice(0, 200);
   const environmentId = text(headers[WORKER_HEADERS.environmentId]);
   return {

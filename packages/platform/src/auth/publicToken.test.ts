@@ -22,14 +22,20 @@ describe("public tokens", () => {
   });
 
   it("refuses a span that cannot be read", async () => {
-    await expect(signPublicToken("env1", KEY, { scopes: ["read"], expirationTime: "soon" })).rejects.toMatchObject({ code: "request_unprocessable", param: "expirationTime" });
+    await expect(signPublicToken("env1", KEY, { scopes: ["read"], expirationTime: "soon" })).rejects.toMatchObject({
+      code: "request_unprocessable",
+      param: "expirationTime",
+    });
   });
 
   it("takes tokens that the SDK makes by itself", async () => {
     const token = await generateJWT({ secretKey: KEY, payload: { sub: "env1", pub: true, scopes: ["read:runs:run_1"], otu: true } });
     expect(looksLikeToken(token)).toBe(true);
     expect(claimedEnvironmentId(token)).toBe("env1");
-    expect(await verifyPublicToken(token, KEY, Date.now())).toMatchObject({ scopes: ["read:runs:run_1"], oneTimeId: expect.stringMatching(/^[0-9a-f]{64}$/) });
+    expect(await verifyPublicToken(token, KEY, Date.now())).toMatchObject({
+      scopes: ["read:runs:run_1"],
+      oneTimeId: expect.stringMatching(/^[0-9a-f]{64}$/),
+    });
   });
 
   it("does not take a secret key for a token", () => {

@@ -51,25 +51,44 @@ export function claimedEnvironmentId(token: string): string | undefined {
 /** What the token allows, or `unauthenticated`. */
 export async function verifyPublicToken(token: string, apiKey: string, nowMs: number): Promise<PublicToken> {
   try {
-    const { payload } = await jwtVerify(token, new TextEncoder().encode(apiKey), { issuer: ISSUER, audience: AUDIENCE, algorithms: ["HS256"], currentDate: new Date(nowMs) });
+    const { payload } = await jwtVerify(token, new TextEncoder().encode(apiKey), {
+      issuer: ISSUER,
+      audience: AUDIENCE,
+      algorithms: ["HS256"],
+      currentDate: new Date(nowMs),
+    });
     const claims = Claims.parse(payload);
     const expiresAt = new Date((claims.exp ?? nowMs / 1000 + 3600) * 1000);
-    return { scopes: claims.scopes ?? [], oneTimeId: claims.otu === true ? createHash("sha256").update(token).digest("hex") : null, expiresAt };
+    return {
+      scopes: claims.scopes ?? [],
+      oneTimeId: claims.otu === true ? createHash("sha256").update(token).digest("hex") : null,
+      expiresAt,
+    };
   } catch (error) {
     if (error instanceof errors.JWTExpired) throw new TorporError("unauthenticated", "Cannot authenticate: the public token has expired");
-    if (error instanceof errors.JOSEError || error instanceof z.ZodError) throw new TorporError("unauthenticated", "Cannot authenticate: the public token is not valid");
+    if (error instanceof errors.JOSEError || error instanceof z.ZodError)
+      throw new TorporError("unauthenticated", "Cannot authenticate: the public token is not valid");
     throw error;
   }
 }
 
 /** Makes a token. A span that cannot be read is refused as `request_unprocessable`. */
 export async function signPublicToken(environmentId: string, apiKey: string, options: PublicTokenOptions): Promise<string> {
-  const claims = { pub: true, sub: environmentId, scopes: options.scopes, ...(options.oneTimeUse === true ? { otu: true } : {}), ...(options.realtime === undefined ? {} : { realtime: options.realtime }) };
+  const claims = {
+    pub: true,
+    sub: environmentId,
+    scopes: options.scopes,
+    ...(options.oneTimeUse === true ? { otu: true } : {}),
+    ...(options.realtime === undefined ? {} : { realtime: options.realtime }),
+  };
   const token = new SignJWT(claims).setIssuer(ISSUER).setAudience(AUDIENCE).setProtectedHeader({ alg: "HS256" }).setIssuedAt();
   try {
     token.setExpirationTime(options.expirationTime ?? DEFAULT_EXPIRATION);
   } catch (error) {
-    throw new TorporError("request_unprocessable", `Cannot use expirationTime: ${JSON.stringify(options.expirationTime)} is not a time`, { param: "expirationTime", cause: error });
+    throw new TorporError("request_unprocessable", `Cannot use expirationTime: ${JSON.stringify(options.expirationTime)} is not a time`, {
+      param: "expirationTime",
+      cause: error,
+    });
   }
   return token.sign(new TextEncoder().encode(apiKey));
 }

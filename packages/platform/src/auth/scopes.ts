@@ -23,7 +23,11 @@ export function scopesAllow(scopes: readonly string[], action: string, targets: 
 }
 
 /** Lets secret keys pass, and public tokens whose scopes fit. */
-export function requireScope(caller: SdkCaller, action: "read" | "write" | "trigger" | "batchTrigger", ...targets: readonly Target[]): void {
+export function requireScope(
+  caller: SdkCaller,
+  action: "read" | "write" | "trigger" | "batchTrigger",
+  ...targets: readonly Target[]
+): void {
   if (caller.token === null || scopesAllow(caller.token.scopes, action, targets)) return;
   const wanted = targets.map((target) => `${action}:${target.type}:${target.id}`).join(" or ");
   throw new TorporError("forbidden", `Cannot do this with the public token: it needs the scope ${wanted === "" ? action : wanted}`);

@@ -16,7 +16,11 @@ export interface BatchOfCaller {
 }
 
 /** Adds items as they come, some at once. The first refusal ends it; what was added stays and is not added again by a repeat. */
-export async function addItems(engine: Pick<EngineForEnvironment, "addBatchItem">, { env, batchId }: BatchOfCaller, items: AsyncIterable<BatchItem> | Iterable<BatchItem>): Promise<AddedItems> {
+export async function addItems(
+  engine: Pick<EngineForEnvironment, "addBatchItem">,
+  { env, batchId }: BatchOfCaller,
+  items: AsyncIterable<BatchItem> | Iterable<BatchItem>,
+): Promise<AddedItems> {
   const inFlight = new Set<Promise<void>>();
   const counts = { accepted: 0, duplicates: 0 };
   let failure: unknown;
@@ -39,6 +43,7 @@ export async function addItems(engine: Pick<EngineForEnvironment, "addBatchItem"
 
 /** What makes one item fail and not the whole batch. */
 export function itemFailure(error: unknown): { readonly code: string; readonly message: string } {
-  if (error instanceof TorporError && (error.code === "body_too_large" || error.code === "request_unprocessable")) return { code: error.code, message: error.message };
+  if (error instanceof TorporError && (error.code === "body_too_large" || error.code === "request_unprocessable"))
+    return { code: error.code, message: error.message };
   throw error;
 }

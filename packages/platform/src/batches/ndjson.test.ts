@@ -40,7 +40,11 @@ describe("lines of JSON from a stream", () => {
 
   it("tells the index and the task of a line that is too long, wherever in it they stand", async () => {
     const payload = "x".repeat(400);
-    for (const line of [`{"index":3,"task":"big","payload":"${payload}"}`, `{"payload":"${payload}","task":"big","index":3}`, `{"payload":{"index":9,"task":"no","text":"${payload}"},"task":"big", "index" : 3 }`]) {
+    for (const line of [
+      `{"index":3,"task":"big","payload":"${payload}"}`,
+      `{"payload":"${payload}","task":"big","index":3}`,
+      `{"payload":{"index":9,"task":"no","text":"${payload}"},"task":"big", "index" : 3 }`,
+    ]) {
       const [oversized, next] = await read(`${line}\n{"index":4}\n`);
       expect(oversized).toEqual({ kind: "oversized", number: 1, sizeBytes: Buffer.byteLength(line), index: 3, task: "big" });
       expect(next).toMatchObject({ kind: "line", text: '{"index":4}' });
@@ -48,12 +52,16 @@ describe("lines of JSON from a stream", () => {
   });
 
   it("is not fooled by text that looks like keys, nor by escapes", async () => {
-    const [line] = await read(`{"payload":"\\",\\"index\\":7,\\"task\\":\\"evil\\"${"x".repeat(300)}","nested":[{"index":8}],"task":"good\\u0021","index":2}`);
+    const [line] = await read(
+      `{"payload":"\\",\\"index\\":7,\\"task\\":\\"evil\\"${"x".repeat(300)}","nested":[{"index":8}],"task":"good\\u0021","index":2}`,
+    );
     expect(line).toMatchObject({ kind: "oversized", index: 2, task: "good!" });
   });
 
   it("says so when a line that is too long has no index", async () => {
-    expect(await read(`{"index":-1,"payload":"${"x".repeat(300)}"}`)).toMatchObject([{ kind: "oversized", index: undefined, task: undefined }]);
+    expect(await read(`{"index":-1,"payload":"${"x".repeat(300)}"}`)).toMatchObject([
+      { kind: "oversized", index: undefined, task: undefined },
+    ]);
   });
 
   it("refuses more than the whole may have", async () => {

@@ -11,7 +11,13 @@ export interface NdjsonLimits {
 
 export type NdjsonLine =
   | { readonly kind: "line"; readonly number: number; readonly text: string }
-  | { readonly kind: "oversized"; readonly number: number; readonly sizeBytes: number; readonly index: number | undefined; readonly task: string | undefined };
+  | {
+      readonly kind: "oversized";
+      readonly number: number;
+      readonly sizeBytes: number;
+      readonly index: number | undefined;
+      readonly task: string | undefined;
+    };
 
 const NEWLINE = 0x0a;
 
@@ -22,7 +28,11 @@ export async function* ndjsonLines(stream: AsyncIterable<Buffer>, limits: Ndjson
   let totalBytes = 0;
   for await (const chunk of stream) {
     totalBytes += chunk.length;
-    if (totalBytes > limits.maxTotalBytes) throw new TorporError("body_too_large", `Cannot take the items: more than ${limits.maxTotalBytes} bytes in one request; send smaller batches`);
+    if (totalBytes > limits.maxTotalBytes)
+      throw new TorporError(
+        "body_too_large",
+        `Cannot take the items: more than ${limits.maxTotalBytes} bytes in one request; send smaller batches`,
+      );
     let start = 0;
     for (let end = chunk.indexOf(NEWLINE); end >= 0; end = chunk.indexOf(NEWLINE, start)) {
       line.add(chunk.subarray(start, end));
@@ -64,7 +74,13 @@ class LineBuffer {
     if (this.#isOversized) {
       const { index, task } = this.#scanner.values();
       const isIndex = typeof index === "number" && Number.isSafeInteger(index) && index >= 0;
-      return { kind: "oversized", number, sizeBytes: this.#sizeBytes, index: isIndex ? index : undefined, task: typeof task === "string" ? task : undefined };
+      return {
+        kind: "oversized",
+        number,
+        sizeBytes: this.#sizeBytes,
+        index: isIndex ? index : undefined,
+        task: typeof task === "string" ? task : undefined,
+      };
     }
     const text = Buffer.concat(this.#chunks).toString("utf8").trim();
     return text === "" ? null : { kind: "line", number, text };

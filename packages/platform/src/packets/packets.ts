@@ -39,8 +39,13 @@ export class Packets {
 
   routes(): Mounted[] {
     return [
-      mount(sdkPackets.presignUpload, async ({ params, caller, headers }) => ({ presignedUrl: this.#url("PUT", caller.env, params["*"], headers), storagePath: params["*"] })),
-      mount(sdkPackets.presignDownload, async ({ params, caller, headers }) => ({ presignedUrl: this.#url("GET", caller.env, params["*"], headers) })),
+      mount(sdkPackets.presignUpload, async ({ params, caller, headers }) => ({
+        presignedUrl: this.#url("PUT", caller.env, params["*"], headers),
+        storagePath: params["*"],
+      })),
+      mount(sdkPackets.presignDownload, async ({ params, caller, headers }) => ({
+        presignedUrl: this.#url("GET", caller.env, params["*"], headers),
+      })),
     ];
   }
 
@@ -52,7 +57,11 @@ export class Packets {
   serve(app: FastifyInstance): void {
     void app.register(async (scope) => {
       scope.removeAllContentTypeParsers();
-      scope.addContentTypeParser("*", { parseAs: "buffer", bodyLimit: this.#options.maxPacketBytes }, async (_request: unknown, body: Buffer) => body);
+      scope.addContentTypeParser(
+        "*",
+        { parseAs: "buffer", bodyLimit: this.#options.maxPacketBytes },
+        async (_request: unknown, body: Buffer) => body,
+      );
       scope.put<PacketRequest>("/packets/:environmentId/*", async (request, reply) => {
         const data = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0);
         await this.#store(this.#checked("PUT", request), request.headers["content-type"] ?? "application/json", data);
@@ -75,14 +84,20 @@ export class Packets {
   }
 
   #signature(method: Method, packet: PacketName, expires: string): string {
-    return createHmac("sha256", this.#signingKey).update([method, packet.environmentId, packet.key, expires].join("\n")).digest("base64url");
+    return createHmac("sha256", this.#signingKey)
+      .update([method, packet.environmentId, packet.key, expires].join("\n"))
+      .digest("base64url");
   }
 
   #checked(method: Method, request: { params: PacketRequest["Params"]; query: unknown }): PacketName {
     const packet = { environmentId: request.params.environmentId, key: request.params["*"] };
     const { expires, signature } = request.query as Readonly<Record<string, unknown>>;
-    const isSigned = typeof expires === "string" && typeof signature === "string" && equalInConstantTime(this.#signature(method, packet, expires), signature);
-    if (!isSigned || Number(expires) < this.#options.clock.nowMs()) throw new TorporError("forbidden", "Cannot use this address: it is not signed, or it has expired");
+    const isSigned =
+      typeof expires === "string" &&
+      typeof signature === "string" &&
+      equalInConstantTime(this.#signature(method, packet, expires), signature);
+    if (!isSigned || Number(expires) < this.#options.clock.nowMs())
+      throw new TorporError("forbidden", "Cannot use this address: it is not signed, or it has expired");
     return packet;
   }
 

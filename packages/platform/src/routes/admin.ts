@@ -23,7 +23,13 @@ export function adminRoutes({ engine, random }: AdminDeps): Mounted[] {
     }),
     mount(admin.status, async () => {
       const [counts, databaseReachable] = await Promise.all([engine.counts(), engine.healthy()]);
-      return { byStatus: { ...counts.byStatus } as Record<string, number>, executing: counts.executing, suspended: counts.suspended, queued: counts.queued, databaseReachable };
+      return {
+        byStatus: { ...counts.byStatus } as Record<string, number>,
+        executing: counts.executing,
+        suspended: counts.suspended,
+        queued: counts.queued,
+        databaseReachable,
+      };
     }),
   ];
 }

@@ -62,7 +62,10 @@ function streamRoute(deps: BatchDeps): Mounted {
     const batch = { env: caller.env, batchId: params.batchId };
     found(await engine.getBatch(caller.env, params.batchId), "batch", params.batchId);
     const stream = body as Readable;
-    const lines = ndjsonLines(stream.iterator({ destroyOnReturn: false }), { maxLineBytes: limits.maxBatchLineBytes, maxTotalBytes: limits.maxBatchBytes });
+    const lines = ndjsonLines(stream.iterator({ destroyOnReturn: false }), {
+      maxLineBytes: limits.maxBatchLineBytes,
+      maxTotalBytes: limits.maxBatchBytes,
+    });
     const added = await addItems(engine, batch, allowedItems(streamedItems(lines, deps, headers), caller, params.batchId)).finally(() => {
       // What was not read is let past: else the answer to a refusal would be lost with the connection.
       stream.resume();
@@ -95,7 +98,10 @@ function parsedLine(number: number, text: string): BatchLine {
   try {
     json = JSON.parse(text);
   } catch (error) {
-    throw new TorporError("body_malformed", `Cannot read line ${number} as JSON: ${(error as Error).message}`, { param: `line ${number}`, cause: error });
+    throw new TorporError("body_malformed", `Cannot read line ${number} as JSON: ${(error as Error).message}`, {
+      param: `line ${number}`,
+      cause: error,
+    });
   }
   const parsed = BatchLine.safeParse(json);
   if (parsed.success) return parsed.data;
@@ -107,7 +113,10 @@ function parsedLine(number: number, text: string): BatchLine {
 function oversizedItem(line: NdjsonLine & { kind: "oversized" }, limits: BatchLimits): BatchItem {
   const { number, sizeBytes, index, task } = line;
   const message = `Cannot take line ${number}: ${sizeBytes} bytes are more than ${limits.maxBatchLineBytes}`;
-  if (index === undefined || task === undefined) throw new TorporError("body_too_large", `${message}, and it has no "index" and "task" to tell which item it is`, { param: `line ${number}` });
+  if (index === undefined || task === undefined)
+    throw new TorporError("body_too_large", `${message}, and it has no "index" and "task" to tell which item it is`, {
+      param: `line ${number}`,
+    });
   return { index, task, options: { payloadType: "application/json" }, failure: { code: "PAYLOAD_TOO_LARGE", message } };
 }
 
@@ -115,7 +124,11 @@ function batchItem(item: BatchItemBody, index: number, deps: BatchDeps, headers:
   // The request's key stands for the whole request; items are told apart by their index.
   const { requestKey: _, ...from } = origin(headers, deps.random);
   try {
-    const options = triggerOptions({ payload: item.payload, options: item.options, path: `items[${index}].options` }, deps.clock.nowMs(), deps.limits);
+    const options = triggerOptions(
+      { payload: item.payload, options: item.options, path: `items[${index}].options` },
+      deps.clock.nowMs(),
+      deps.limits,
+    );
     return { index, task: item.task, options: { ...options, ...from } };
   } catch (error) {
     return { index, task: item.task, options: { payloadType: "application/json", ...from }, failure: itemFailure(error) };
@@ -129,9 +142,17 @@ function triggerAllRoute(deps: BatchDeps): Mounted {
     checkSize(body.items.length, "items", limits);
     await deps.oneTimeTokens.use(caller.token, requestKeyOf(headers));
     const { parentRunId, resumeParentOnCompletion } = body;
-    const announced = { runCount: body.items.length, ...given({ parentRunId, resumeParentOnCompletion }), ...requestAsKey(headers, deps.clock) };
+    const announced = {
+      runCount: body.items.length,
+      ...given({ parentRunId, resumeParentOnCompletion }),
+      ...requestAsKey(headers, deps.clock),
+    };
     const { batchId } = accepted(await engine.createBatch(caller.env, announced));
-    await addItems(engine, { env: caller.env, batchId }, body.items.map((item, index) => batchItem(item, index, deps, headers)));
+    await addItems(
+      engine,
+      { env: caller.env, batchId },
+      body.items.map((item, index) => batchItem(item, index, deps, headers)),
+    );
     accepted(await engine.sealBatch(caller.env, batchId));
     return new Answer({ id: batchId, runCount: body.items.length }, { headers: await headersFor(deps.tokenHeaders, caller, batchId) });
   });
@@ -176,7 +197,9 @@ function batchView(batch: BatchView) {
 /** A request that is repeated because its answer was lost makes one batch: else the first would wait for its items, and block its parent. */
 function requestAsKey(headers: IncomingHttpHeaders, clock: Clock): { idempotencyKey?: string; idempotencyKeyExpiresAt?: Date } {
   const requestKey = requestKeyOf(headers);
-  return requestKey === undefined ? {} : { idempotencyKey: `request:${requestKey}`, idempotencyKeyExpiresAt: new Date(clock.nowMs() + REPEATS_WITHIN_MS) };
+  return requestKey === undefined
+    ? {}
+    : { idempotencyKey: `request:${requestKey}`, idempotencyKeyExpiresAt: new Date(clock.nowMs() + REPEATS_WITHIN_MS) };
 }
 
 /** A public token must allow every task that the batch names; one that names none needs the right to all. */
@@ -186,7 +209,12 @@ function requireBatchScope(caller: SdkCaller, tasks: readonly string[]): void {
 }
 
 function checkSize(count: number, param: string, limits: BatchLimits): void {
-  if (count > limits.maxBatchSize) throw new TorporError("request_unprocessable", `Cannot use ${param}: ${count} items are more than ${limits.maxBatchSize}; send several batches`, { param });
+  if (count > limits.maxBatchSize)
+    throw new TorporError(
+      "request_unprocessable",
+      `Cannot use ${param}: ${count} items are more than ${limits.maxBatchSize}; send several batches`,
+      { param },
+    );
 }
 
 function headersFor(tokenHeaders: TokenHeaders, caller: SdkCaller, batchId: string): Promise<Record<string, string>> {

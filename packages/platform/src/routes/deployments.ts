@@ -25,7 +25,9 @@ export function deploymentRoutes({ engine }: DeploymentDeps): Mounted[] {
       const page = await engine.listDeployments(caller.env, { size: query["page[size]"], ...(after === undefined ? {} : { after }) });
       return { data: page.items.map(sdkDeployment), pagination: cursors(page) };
     }),
-    mount(deployments.current, async ({ caller }) => sdkDeployment(found(await engine.currentDeployment(caller.env), "a current deployment of environment", caller.env.slug))),
+    mount(deployments.current, async ({ caller }) =>
+      sdkDeployment(found(await engine.currentDeployment(caller.env), "a current deployment of environment", caller.env.slug)),
+    ),
   ];
 }
 
@@ -33,8 +35,14 @@ export function deploymentRoutes({ engine }: DeploymentDeps): Mounted[] {
 const NAMES_SHOWN = 10;
 
 function noSuchTask(taskId: string, tasks: readonly { readonly id: string }[]): never {
-  const names = tasks.slice(0, NAMES_SHOWN).map(({ id }) => id).join(", ");
-  const known = tasks.length === 0 ? "nothing is deployed" : `it has ${names}${tasks.length > NAMES_SHOWN ? ` and ${tasks.length - NAMES_SHOWN} more` : ""}`;
+  const names = tasks
+    .slice(0, NAMES_SHOWN)
+    .map(({ id }) => id)
+    .join(", ");
+  const known =
+    tasks.length === 0
+      ? "nothing is deployed"
+      : `it has ${names}${tasks.length > NAMES_SHOWN ? ` and ${tasks.length - NAMES_SHOWN} more` : ""}`;
   throw new TorporError("not_found", `Cannot find task ${JSON.stringify(taskId)} in the current deployment: ${known}`);
 }
 
@@ -55,7 +63,16 @@ async function findDeployment(engine: DeploymentDeps["engine"], env: Environment
 
 function sdkDeployment(deployment: DeploymentView) {
   const { id, createdAt, shortCode, version, status } = deployment;
-  return { id, createdAt, shortCode, version, runtime: null, runtimeVersion: null, status, ...(status === "DEPLOYED" ? { deployedAt: createdAt } : {}) };
+  return {
+    id,
+    createdAt,
+    shortCode,
+    version,
+    runtime: null,
+    runtimeVersion: null,
+    status,
+    ...(status === "DEPLOYED" ? { deployedAt: createdAt } : {}),
+  };
 }
 
 /** The engine's declaration of a deployment from a project's index. Queues that only a task names are declared too. */

@@ -63,5 +63,8 @@ export function isOwn(env: EnvironmentRef, projectRef: string, slug: string): bo
 }
 
 export function notThisKeys(projectRef: string, slug: string): never {
-  throw new TorporError("not_found", `Cannot find environment ${JSON.stringify(slug)} of project ${JSON.stringify(projectRef)} with this key: use a key of that environment`);
+  throw new TorporError(
+    "not_found",
+    `Cannot find environment ${JSON.stringify(slug)} of project ${JSON.stringify(projectRef)} with this key: use a key of that environment`,
+  );
 }

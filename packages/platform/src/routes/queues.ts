@@ -29,18 +29,27 @@ export function queueRoutes({ engine }: QueueDeps): Mounted[] {
       const all = await allQueues(engine, caller.env);
       const start = (query.page - 1) * query.perPage;
       const data = all.slice(start, start + query.perPage).map(queueReply);
-      return { data, pagination: { currentPage: query.page, totalPages: Math.max(1, Math.ceil(all.length / query.perPage)), count: all.length } };
+      return {
+        data,
+        pagination: { currentPage: query.page, totalPages: Math.max(1, Math.ceil(all.length / query.perPage)), count: all.length },
+      };
     }),
     mount(sdkQueues.retrieve, async ({ params, query, caller }) => queueReply(await find(caller.env, query.type, params.queue))),
-    mount(sdkQueues.pause, ({ params, body, caller }) => change(caller.env, { by: body.type, name: params.queue }, { paused: body.action === "pause" })),
-    mount(sdkQueues.overrideConcurrency, ({ params, body, caller }) => change(caller.env, { by: body.type, name: params.queue }, { concurrencyLimit: body.concurrencyLimit })),
-    mount(sdkQueues.resetConcurrency, ({ params, body, caller }) => change(caller.env, { by: body.type, name: params.queue }, { concurrencyLimit: "default" })),
+    mount(sdkQueues.pause, ({ params, body, caller }) =>
+      change(caller.env, { by: body.type, name: params.queue }, { paused: body.action === "pause" }),
+    ),
+    mount(sdkQueues.overrideConcurrency, ({ params, body, caller }) =>
+      change(caller.env, { by: body.type, name: params.queue }, { concurrencyLimit: body.concurrencyLimit }),
+    ),
+    mount(sdkQueues.resetConcurrency, ({ params, body, caller }) =>
+      change(caller.env, { by: body.type, name: params.queue }, { concurrencyLimit: "default" }),
+    ),
   ];
 }
 
 async function allQueues(engine: QueueDeps["engine"], env: EnvironmentRef): Promise<QueueView[]> {
   const queues: QueueView[] = [];
-  for (let after: string | undefined; queues.length < MAX_LISTED; ) {
+  for (let after: string | undefined; queues.length < MAX_LISTED;) {
     const page = await engine.listQueues(env, { size: PAGE_SIZE, ...(after === undefined ? {} : { after }) });
     queues.push(...page.items);
     if (page.next === null) break;

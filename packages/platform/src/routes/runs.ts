@@ -18,7 +18,16 @@ import { origin } from "./trigger.ts";
 
 type Engine = Pick<
   EngineForEnvironment,
-  "getRun" | "childrenOf" | "listRuns" | "cancelRun" | "rescheduleRun" | "addTags" | "updateMetadata" | "resetIdempotencyKey" | "timeline" | "trigger"
+  | "getRun"
+  | "childrenOf"
+  | "listRuns"
+  | "cancelRun"
+  | "rescheduleRun"
+  | "addTags"
+  | "updateMetadata"
+  | "resetIdempotencyKey"
+  | "timeline"
+  | "trigger"
 >;
 
 export interface RunDeps {
@@ -48,7 +57,8 @@ function readRoutes(deps: RunDeps): Mounted[] {
       return listRuns(deps, caller.env, { query, filter, names: namesFor(headers) });
     }),
     mount(sdkRuns.listOfProject, async ({ params, query, caller, headers }) => {
-      if (params.projectRef !== caller.env.project.ref) throw new TorporError("not_found", `Cannot find project ${JSON.stringify(params.projectRef)} with this key`);
+      if (params.projectRef !== caller.env.project.ref)
+        throw new TorporError("not_found", `Cannot find project ${JSON.stringify(params.projectRef)} with this key`);
       return listRuns(deps, caller.env, { query, filter: runFilter(query, deps.clock.nowMs()), names: namesFor(headers) });
     }),
     mount(sdkRuns.result, async ({ params, caller }) => {
@@ -109,7 +119,11 @@ async function retrieved(deps: RunDeps, env: EnvironmentRef, run: RunView, heade
   const { engine, packets } = deps;
   const related = async (id: string | null): Promise<RunView | null> => (id === null || id === run.id ? null : engine.getRun(env, id));
   const [root, parent, children] = await Promise.all([related(run.rootRunId), related(run.parentRunId), engine.childrenOf(env, run.id)]);
-  return retrievedRun(run, { names: namesFor(headers), related: { root, parent, children }, storedUrl: (key) => packets.downloadUrl(env, key, headers) });
+  return retrievedRun(run, {
+    names: namesFor(headers),
+    related: { root, parent, children },
+    storedUrl: (key) => packets.downloadUrl(env, key, headers),
+  });
 }
 
 async function listRuns(deps: RunDeps, env: EnvironmentRef, list: { query: ListRunsQuery; filter: RunFilter; names: StatusNames }) {
@@ -130,13 +144,22 @@ function namesFor(headers: IncomingHttpHeaders): StatusNames {
 
 /** A run may be read by its own id, by its task, by a tag or by its batch. */
 export function targetsOf(run: RunView): Target[] {
-  const targets: Target[] = [{ type: "runs", id: run.id }, { type: "tasks", id: run.taskIdentifier }, ...run.tags.map((tag): Target => ({ type: "tags", id: tag }))];
+  const targets: Target[] = [
+    { type: "runs", id: run.id },
+    { type: "tasks", id: run.taskIdentifier },
+    ...run.tags.map((tag): Target => ({ type: "tags", id: tag })),
+  ];
   return run.batchId === null ? targets : [...targets, { type: "batch", id: run.batchId }];
 }
 
 /** A list may be read with a scope for one thing only when it is narrowed to that thing. */
 function targetsOfFilter({ taskIdentifiers, tags, batchId }: RunFilter): Target[] {
-  return [{ type: "runs", id: "" }, ...onlyOne("tasks", taskIdentifiers), ...onlyOne("tags", tags), ...onlyOne("batch", batchId === undefined ? [] : [batchId])];
+  return [
+    { type: "runs", id: "" },
+    ...onlyOne("tasks", taskIdentifiers),
+    ...onlyOne("tags", tags),
+    ...onlyOne("batch", batchId === undefined ? [] : [batchId]),
+  ];
 }
 
 function onlyOne(type: Target["type"], ids: readonly string[] = []): Target[] {

@@ -17,7 +17,11 @@ export interface TriggerCliDeps {
 export function triggerCliRoutes({ engine, identities, origins }: TriggerCliDeps): Mounted[] {
   return [
     // The CLI wants an address of mail; there are no people here, so it gets one that cannot exist.
-    mount(triggerCli.whoami, async ({ caller }) => ({ userId: caller.env.id, email: `${caller.env.slug}@${caller.env.project.slug}.invalid`, dashboardUrl: origins.api })),
+    mount(triggerCli.whoami, async ({ caller }) => ({
+      userId: caller.env.id,
+      email: `${caller.env.slug}@${caller.env.project.slug}.invalid`,
+      dashboardUrl: origins.api,
+    })),
     mount(triggerCli.projectEnvironment, async ({ params, caller }) => {
       const { env } = caller;
       if (!isOwn(env, params.projectRef, params.env)) notThisKeys(params.projectRef, params.env);

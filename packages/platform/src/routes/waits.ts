@@ -83,7 +83,8 @@ function completeRoutes(deps: WaitDeps): Mounted[] {
       return { success: true as const };
     }),
     mount(sdkWaits.tokenCallback, async ({ params, query, body, headers }) => {
-      if (headers["content-length"] === undefined) throw new TorporError("length_required", "Cannot take the callback: the header content-length is missing");
+      if (headers["content-length"] === undefined)
+        throw new TorporError("length_required", "Cannot take the callback: the header content-length is missing");
       const env = await identities.environmentById(query.environment);
       const token = env === null ? null : await engine.getToken(env, params.tokenId);
       const expected = token === null || env === null ? null : callbackHash(token, await identities.apiKeyOf(env.id));
@@ -99,7 +100,8 @@ function completeRoutes(deps: WaitDeps): Mounted[] {
 function checkedOutput(value: unknown, maxBytes: number): ReturnType<typeof encodeValue> {
   const packet = encodeValue(value);
   const bytes = packet.data === undefined ? 0 : Buffer.byteLength(packet.data);
-  if (bytes > maxBytes) throw new TorporError("body_too_large", `Cannot take data: ${bytes} bytes are more than ${maxBytes}`, { param: "data" });
+  if (bytes > maxBytes)
+    throw new TorporError("body_too_large", `Cannot take data: ${bytes} bytes are more than ${maxBytes}`, { param: "data" });
   return packet;
 }
 
@@ -111,14 +113,21 @@ function jsonOrEmpty(body: Buffer): unknown {
   }
 }
 
-function keyOf(body: { readonly idempotencyKey?: string | undefined; readonly idempotencyKeyTTL?: string | undefined }, nowMs: number): { idempotencyKey?: string; idempotencyKeyExpiresAt?: Date } {
+function keyOf(
+  body: { readonly idempotencyKey?: string | undefined; readonly idempotencyKeyTTL?: string | undefined },
+  nowMs: number,
+): { idempotencyKey?: string; idempotencyKeyExpiresAt?: Date } {
   const { idempotencyKey, idempotencyKeyTTL } = body;
-  return idempotencyKey === undefined ? {} : { idempotencyKey, idempotencyKeyExpiresAt: keyExpiresAt(idempotencyKeyTTL, nowMs, "idempotencyKeyTTL") };
+  return idempotencyKey === undefined
+    ? {}
+    : { idempotencyKey, idempotencyKeyExpiresAt: keyExpiresAt(idempotencyKeyTTL, nowMs, "idempotencyKeyTTL") };
 }
 
 function tokenStatus(name: string): TokenView["status"] {
   if (name === "WAITING" || name === "COMPLETED" || name === "TIMED_OUT") return name;
-  throw new TorporError("request_invalid", `Cannot use filter[status]: there is no status ${JSON.stringify(name)}`, { param: "filter[status]" });
+  throw new TorporError("request_invalid", `Cannot use filter[status]: there is no status ${JSON.stringify(name)}`, {
+    param: "filter[status]",
+  });
 }
 
 async function tokenReply(deps: WaitDeps, env: EnvironmentRef, token: TokenView): Promise<TokenReply> {

@@ -11,13 +11,17 @@ const UNSUPPORTED = ["version", "schedule", "isTest", "queue", "machine", "regio
 export function runFilter(query: ListRunsQuery, nowMs: number): RunFilter {
   for (const name of UNSUPPORTED) {
     const param = `filter[${name}]`;
-    if (query[param] !== undefined) throw new TorporError("request_unprocessable", `Cannot use ${param}: it is not supported; leave it out`, { param });
+    if (query[param] !== undefined)
+      throw new TorporError("request_unprocessable", `Cannot use ${param}: it is not supported; leave it out`, { param });
   }
   const statuses = listOf(query["filter[status]"]);
   const taskIdentifiers = listOf(query["filter[taskIdentifier]"]);
   const tags = listOf(query["filter[tag]"]);
   const batchId = query["filter[batch]"];
-  return { ...given({ statuses: statuses === undefined ? undefined : statusesOf(statuses), taskIdentifiers, tags, batchId }), ...createdRange(query, nowMs) };
+  return {
+    ...given({ statuses: statuses === undefined ? undefined : statusesOf(statuses), taskIdentifiers, tags, batchId }),
+    ...createdRange(query, nowMs),
+  };
 }
 
 function createdRange(query: ListRunsQuery, nowMs: number): Pick<RunFilter, "createdAfter" | "createdBefore"> {
@@ -32,20 +36,29 @@ function createdRange(query: ListRunsQuery, nowMs: number): Pick<RunFilter, "cre
 function periodMs(period: string): number {
   const param = "filter[createdAt][period]";
   const ms = durationMs(period);
-  if (ms === undefined) throw new TorporError("request_unprocessable", `Cannot use ${param}: ${JSON.stringify(period)} is not a duration such as "7d"`, { param });
+  if (ms === undefined)
+    throw new TorporError("request_unprocessable", `Cannot use ${param}: ${JSON.stringify(period)} is not a duration such as "7d"`, {
+      param,
+    });
   return ms;
 }
 
 function statusesOf(names: readonly string[]): RunStatus[] {
   return names.flatMap((name) => {
     const statuses = statusesNamed(name);
-    if (statuses.length === 0) throw new TorporError("request_invalid", `Cannot use filter[status]: there is no status ${JSON.stringify(name)}`, { param: "filter[status]" });
+    if (statuses.length === 0)
+      throw new TorporError("request_invalid", `Cannot use filter[status]: there is no status ${JSON.stringify(name)}`, {
+        param: "filter[status]",
+      });
     return statuses;
   });
 }
 
 /** The entries of a comma-separated list; undefined when it was not given or is empty. */
 export function listOf(text: string | undefined): string[] | undefined {
-  const entries = text?.split(",").map((entry) => entry.trim()).filter((entry) => entry !== "");
+  const entries = text
+    ?.split(",")
+    .map((entry) => entry.trim())
+    .filter((entry) => entry !== "");
   return entries === undefined || entries.length === 0 ? undefined : entries;
 }

@@ -6,9 +6,12 @@ import { delayOf, durationMs, durationText, momentOf, ttlSecondsOf } from "./tim
 const NOW = Date.UTC(2026, 0, 1, 12);
 
 describe("times as users write them", () => {
-  it.each(["", "soon", "1", "1x", "-1h", "1h ", " 1h", "1.5h", "h", "1h30", `${"1h".repeat(60)}`, "9999999999s"])("takes %j for no duration", (text) => {
-    expect(durationMs(text)).toBeUndefined();
-  });
+  it.each(["", "soon", "1", "1x", "-1h", "1h ", " 1h", "1.5h", "h", "1h30", `${"1h".repeat(60)}`, "9999999999s"])(
+    "takes %j for no duration",
+    (text) => {
+      expect(durationMs(text)).toBeUndefined();
+    },
+  );
 
   it.each([
     ["30s", 30_000],
@@ -22,9 +25,12 @@ describe("times as users write them", () => {
     expect(durationMs(text)).toBe(ms);
   });
 
-  it.each(["5", "2020", "yesterday", "2026-13-01T00:00:00Z", "2026-01-01 10:00", "9".repeat(15), "999999-01-01"])("takes %j for no moment", (text) => {
-    expect(momentOf(text, NOW)).toBeUndefined();
-  });
+  it.each(["5", "2020", "yesterday", "2026-13-01T00:00:00Z", "2026-01-01 10:00", "9".repeat(15), "999999-01-01"])(
+    "takes %j for no moment",
+    (text) => {
+      expect(momentOf(text, NOW)).toBeUndefined();
+    },
+  );
 
   it("reads an ISO date with and without a zone, and milliseconds since the epoch", () => {
     expect(momentOf("2026-01-02T00:00:00.000Z", NOW)?.toISOString()).toBe("2026-01-02T00:00:00.000Z");

@@ -21,7 +21,14 @@ export function durationMs(text: string): number | undefined {
 /** A moment written as a duration from now, as an ISO date, or as milliseconds since the epoch; undefined when it is none of them. */
 export function momentOf(text: string, nowMs: number): Date | undefined {
   const fromNowMs = durationMs(text);
-  const atMs = fromNowMs !== undefined ? nowMs + fromNowMs : /^\d{12,14}$/.test(text) ? Number(text) : ISO_DATE.test(text) ? Date.parse(text) : Number.NaN;
+  const atMs =
+    fromNowMs !== undefined
+      ? nowMs + fromNowMs
+      : /^\d{12,14}$/.test(text)
+        ? Number(text)
+        : ISO_DATE.test(text)
+          ? Date.parse(text)
+          : Number.NaN;
   return Number.isNaN(atMs) || atMs > LATEST_MS ? undefined : new Date(atMs);
 }
 
@@ -49,7 +56,13 @@ export function durationText(totalSeconds: number): string | undefined {
   if (totalSeconds <= 0) return undefined;
   let rest = Math.floor(totalSeconds);
   let text = "";
-  for (const [unit, seconds] of [["w", 604_800], ["d", 86_400], ["h", 3600], ["m", 60], ["s", 1]] as const) {
+  for (const [unit, seconds] of [
+    ["w", 604_800],
+    ["d", 86_400],
+    ["h", 3600],
+    ["m", 60],
+    ["s", 1],
+  ] as const) {
     const count = Math.floor(rest / seconds);
     rest -= count * seconds;
     if (count > 0) text += `${count}${unit}`;

@@ -11,7 +11,9 @@ describe("the trace that a run belongs to", () => {
   });
 
   it("is new when the caller asks for a link", () => {
-    expect(traceContextOf({ ...caller, "x-trigger-span-parent-as-link": "1" }, random)).toEqual({ traceparent: `00-${"ab".repeat(16)}-abababababababab-01` });
+    expect(traceContextOf({ ...caller, "x-trigger-span-parent-as-link": "1" }, random)).toEqual({
+      traceparent: `00-${"ab".repeat(16)}-abababababababab-01`,
+    });
   });
 
   it.each([undefined, "", "garbage", "00-short-0123456789abcdef-01"])("is new when the caller's is %j", (traceparent) => {

@@ -14,7 +14,10 @@ export function traceContextOf(headers: IncomingHttpHeaders, random: Random): Re
   const fresh = Buffer.from(random.bytes(24)).toString("hex");
   const traceId = joins ? (given[1] ?? "") : fresh.slice(16);
   const tracestate = textOf(headers["tracestate"]);
-  return { traceparent: `00-${traceId}-${fresh.slice(0, 16)}-01`, ...(joins && tracestate !== undefined && tracestate.length <= MAX_TRACESTATE ? { tracestate } : {}) };
+  return {
+    traceparent: `00-${traceId}-${fresh.slice(0, 16)}-01`,
+    ...(joins && tracestate !== undefined && tracestate.length <= MAX_TRACESTATE ? { tracestate } : {}),
+  };
 }
 
 function textOf(header: string | string[] | undefined): string | undefined {

@@ -25,16 +25,29 @@ describe("options of a trigger", () => {
   });
 
   it("refuses a payload over the limit, counted in bytes and not in characters", () => {
-    expect(refusalOf(() => options({ payloadType: "text/plain" }, "ü".repeat(51)))).toMatchObject({ code: "body_too_large", param: "payload" });
+    expect(refusalOf(() => options({ payloadType: "text/plain" }, "ü".repeat(51)))).toMatchObject({
+      code: "body_too_large",
+      param: "payload",
+    });
     expect(options({ payloadType: "text/plain" }, "ü".repeat(50)).payload).toHaveLength(50);
   });
 
   it("refuses metadata over the limit and names it", () => {
-    expect(refusalOf(() => options({ metadata: { text: "x".repeat(100) } }))).toMatchObject({ code: "body_too_large", param: "options.metadata" });
+    expect(refusalOf(() => options({ metadata: { text: "x".repeat(100) } }))).toMatchObject({
+      code: "body_too_large",
+      param: "options.metadata",
+    });
   });
 
   it("refuses an eleventh tag, and a tag of more than 128 characters by its place", () => {
-    expect(refusalOf(() => checkedTags(Array.from({ length: 11 }, (_, at) => `tag${at}`), "tags"))).toMatchObject({ param: "tags" });
+    expect(
+      refusalOf(() =>
+        checkedTags(
+          Array.from({ length: 11 }, (_, at) => `tag${at}`),
+          "tags",
+        ),
+      ),
+    ).toMatchObject({ param: "tags" });
     expect(refusalOf(() => checkedTags(["a", "b".repeat(129)], "options.tags"))).toMatchObject({ param: "options.tags[1]" });
   });
 
@@ -44,9 +57,17 @@ describe("options of a trigger", () => {
   });
 
   it("encodes plain JSON of a raw caller, and passes on what an SDK has encoded", () => {
-    expect(triggerOptions({ payload: { a: 1 }, options: undefined, path: "options" }, NOW, limits)).toMatchObject({ payload: '{"a":1}', payloadType: "application/json" });
-    expect(options({ payloadType: "application/super+json" }, '{"json":1}')).toMatchObject({ payload: '{"json":1}', payloadType: "application/super+json" });
-    expect(triggerOptions({ payload: undefined, options: undefined, path: "options" }, NOW, limits)).toEqual({ payloadType: "application/json" });
+    expect(triggerOptions({ payload: { a: 1 }, options: undefined, path: "options" }, NOW, limits)).toMatchObject({
+      payload: '{"a":1}',
+      payloadType: "application/json",
+    });
+    expect(options({ payloadType: "application/super+json" }, '{"json":1}')).toMatchObject({
+      payload: '{"json":1}',
+      payloadType: "application/super+json",
+    });
+    expect(triggerOptions({ payload: undefined, options: undefined, path: "options" }, NOW, limits)).toEqual({
+      payloadType: "application/json",
+    });
   });
 
   it("keeps an idempotency key for 30 days unless told otherwise", () => {

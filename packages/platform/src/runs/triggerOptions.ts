@@ -29,7 +29,9 @@ const UNSUPPORTED = ["debounce", "gates", "concurrency"] as const;
 export function triggerOptions(input: TriggerInput, nowMs: number, limits: TriggerLimits): TriggerOptions {
   const body = input.options ?? {};
   const at = (field: string): string => `${input.path}.${field}`;
-  for (const field of UNSUPPORTED) if (body[field] !== undefined) throw new TorporError("request_unprocessable", `Cannot use ${at(field)}: it is not supported; leave it out`, { param: at(field) });
+  for (const field of UNSUPPORTED)
+    if (body[field] !== undefined)
+      throw new TorporError("request_unprocessable", `Cannot use ${at(field)}: it is not supported; leave it out`, { param: at(field) });
   const delayUntil = body.delay === undefined ? undefined : delayOf(body.delay, nowMs, at("delay"));
   return {
     ...payloadOptions(input, limits),
@@ -56,20 +58,30 @@ export function triggerOptions(input: TriggerInput, nowMs: number, limits: Trigg
 function payloadOptions(input: TriggerInput, limits: TriggerLimits): Pick<TriggerOptions, "payload" | "payloadType"> {
   const packet = payloadPacket(input.payload, input.options?.payloadType);
   if (packet.dataType === STORED_TYPE && (typeof input.payload !== "string" || input.payload === "")) {
-    throw new TorporError("request_invalid", `Cannot use payload: of type ${STORED_TYPE} it must be the key of a stored value`, { param: "payload" });
+    throw new TorporError("request_invalid", `Cannot use payload: of type ${STORED_TYPE} it must be the key of a stored value`, {
+      param: "payload",
+    });
   }
   checkSize(packet.data, "payload", limits);
   return packet.data === undefined ? { payloadType: packet.dataType } : { payload: packet.data, payloadType: packet.dataType };
 }
 
-function metadataOptions(body: TriggerOptionsBody, at: (field: string) => string, limits: TriggerLimits): Pick<TriggerOptions, "metadata" | "metadataType"> {
+function metadataOptions(
+  body: TriggerOptionsBody,
+  at: (field: string) => string,
+  limits: TriggerLimits,
+): Pick<TriggerOptions, "metadata" | "metadataType"> {
   if (body.metadata === undefined || body.metadata === null) return {};
   const metadata = typeof body.metadata === "string" ? body.metadata : JSON.stringify(body.metadata);
   checkSize(metadata, at("metadata"), limits);
   return { metadata, metadataType: body.metadataType ?? "application/json" };
 }
 
-function keyOptions(body: TriggerOptionsBody, nowMs: number, param: string): Pick<TriggerOptions, "idempotencyKey" | "idempotencyKeyExpiresAt"> {
+function keyOptions(
+  body: TriggerOptionsBody,
+  nowMs: number,
+  param: string,
+): Pick<TriggerOptions, "idempotencyKey" | "idempotencyKeyExpiresAt"> {
   if (body.idempotencyKey === undefined) return {};
   return { idempotencyKey: body.idempotencyKey, idempotencyKeyExpiresAt: keyExpiresAt(body.idempotencyKeyTTL, nowMs, param) };
 }
@@ -82,14 +94,19 @@ export function keyExpiresAt(ttl: string | undefined, nowMs: number, param: stri
 /** At most 10 tags, each at most 128 characters. */
 export function checkedTags(tags: string | readonly string[], param: string): string[] {
   const list = (typeof tags === "string" ? [tags] : tags).map((tag) => tag.trim()).filter((tag) => tag !== "");
-  if (list.length > MAX_TAGS) throw new TorporError("request_unprocessable", `Cannot use ${param}: ${list.length} tags are more than ${MAX_TAGS}`, { param });
+  if (list.length > MAX_TAGS)
+    throw new TorporError("request_unprocessable", `Cannot use ${param}: ${list.length} tags are more than ${MAX_TAGS}`, { param });
   const long = list.findIndex((tag) => tag.length > MAX_TAG_LENGTH);
-  if (long >= 0) throw new TorporError("request_unprocessable", `Cannot use ${param}[${long}]: a tag has at most ${MAX_TAG_LENGTH} characters`, { param: `${param}[${long}]` });
+  if (long >= 0)
+    throw new TorporError("request_unprocessable", `Cannot use ${param}[${long}]: a tag has at most ${MAX_TAG_LENGTH} characters`, {
+      param: `${param}[${long}]`,
+    });
   return [...new Set(list)];
 }
 
 function checkSize(text: string | undefined, param: string, limits: TriggerLimits): void {
   if (text === undefined || text.length * 3 <= limits.maxPayloadBytes) return;
   const bytes = Buffer.byteLength(text);
-  if (bytes > limits.maxPayloadBytes) throw new TorporError("body_too_large", `Cannot take ${param}: ${bytes} bytes are more than ${limits.maxPayloadBytes}`, { param });
+  if (bytes > limits.maxPayloadBytes)
+    throw new TorporError("body_too_large", `Cannot take ${param}: ${bytes} bytes are more than ${limits.maxPayloadBytes}`, { param });
 }

@@ -31,7 +31,11 @@ export function encodeValue(value: unknown): Packet {
 export function payloadPacket(payload: unknown, payloadType: string | undefined): Packet {
   const dataType = payloadType ?? "application/json";
   if (dataType === "application/json") return payload === undefined ? { dataType } : { data: JSON.stringify(payload), dataType };
-  return typeof payload === "string" ? { data: payload, dataType } : payload === undefined ? { dataType } : { data: JSON.stringify(payload), dataType };
+  return typeof payload === "string"
+    ? { data: payload, dataType }
+    : payload === undefined
+      ? { dataType }
+      : { data: JSON.stringify(payload), dataType };
 }
 
 /** Metadata as an object; empty when there is none. */

@@ -65,7 +65,12 @@ function commonRun(run: RunView, names: StatusNames): Omit<ListedRun, "env"> {
   };
 }
 
-function value(name: "payload" | "output", data: string | null, dataType: string | null, storedUrl: (key: string) => string): Record<string, unknown> {
+function value(
+  name: "payload" | "output",
+  data: string | null,
+  dataType: string | null,
+  storedUrl: (key: string) => string,
+): Record<string, unknown> {
   if (data === null) return {};
   if (dataType === STORED_TYPE) return { [`${name}PresignedUrl`]: storedUrl(data) };
   return { [name]: decodeValue(data, dataType) };

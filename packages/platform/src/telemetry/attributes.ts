@@ -46,7 +46,8 @@ export function valueOf(value: AnyValue | undefined, depth = 0): unknown {
   if (value.doubleValue !== undefined) return Number(value.doubleValue);
   if (value.bytesValue !== undefined) return storable(value.bytesValue);
   if (value.arrayValue !== undefined) return (value.arrayValue.values ?? []).map((item) => valueOf(item, depth + 1));
-  if (value.kvlistValue !== undefined) return Object.fromEntries((value.kvlistValue.values ?? []).map((item) => [storable(item.key), valueOf(item.value, depth + 1)]));
+  if (value.kvlistValue !== undefined)
+    return Object.fromEntries((value.kvlistValue.values ?? []).map((item) => [storable(item.key), valueOf(item.value, depth + 1)]));
   return null;
 }
 

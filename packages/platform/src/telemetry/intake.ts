@@ -91,11 +91,14 @@ export class TelemetryIntake implements Closable {
   async #ofKnownRuns<Row extends { readonly runId: string }>(rows: readonly Row[], environmentId: string | undefined): Promise<Row[]> {
     const known = new Set<string>();
     for (const runId of new Set(rows.map((row) => row.runId))) {
-      const exists = await this.#known.get(`${environmentId ?? ""} ${runId}`, async () => ((await this.#options.runExists(runId, environmentId)) ? true : null));
+      const exists = await this.#known.get(`${environmentId ?? ""} ${runId}`, async () =>
+        (await this.#options.runExists(runId, environmentId)) ? true : null,
+      );
       if (exists === true) known.add(runId);
     }
     const kept = rows.filter((row) => known.has(row.runId));
-    if (kept.length < rows.length) this.#options.metrics.count("torpor_platform_telemetry_dropped_total", { reason: "unknown_run" }, rows.length - kept.length);
+    if (kept.length < rows.length)
+      this.#options.metrics.count("torpor_platform_telemetry_dropped_total", { reason: "unknown_run" }, rows.length - kept.length);
     return kept;
   }
 }

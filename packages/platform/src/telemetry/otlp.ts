@@ -56,7 +56,11 @@ const Span = z.object({
   events: z.array(z.object({ name: z.string(), timeUnixNano: Nanos.optional(), attributes: KeyValues })).default([]),
   status: z.object({ code: z.union([z.number(), z.string()]).optional() }).optional(),
 });
-const Traces = z.object({ resourceSpans: z.array(z.object({ resource: Resource, scopeSpans: z.array(z.object({ spans: z.array(Span).default([]) })).default([]) })).default([]) });
+const Traces = z.object({
+  resourceSpans: z
+    .array(z.object({ resource: Resource, scopeSpans: z.array(z.object({ spans: z.array(Span).default([]) })).default([]) }))
+    .default([]),
+});
 const LogRecord = z.object({
   timeUnixNano: Nanos.optional(),
   observedTimeUnixNano: Nanos.optional(),
@@ -65,19 +69,27 @@ const LogRecord = z.object({
   attributes: KeyValues,
   spanId: Id.nullish(),
 });
-const Logs = z.object({ resourceLogs: z.array(z.object({ resource: Resource, scopeLogs: z.array(z.object({ logRecords: z.array(LogRecord).default([]) })).default([]) })).default([]) });
+const Logs = z.object({
+  resourceLogs: z
+    .array(z.object({ resource: Resource, scopeLogs: z.array(z.object({ logRecords: z.array(LogRecord).default([]) })).default([]) }))
+    .default([]),
+});
 
 export function parseTraces(body: unknown, now: Date): Parsed<SpanRow> {
   const { resourceSpans } = validOtlp(Traces, body);
   return rowsOf(
-    resourceSpans.flatMap(({ resource, scopeSpans }) => scopeSpans.flatMap(({ spans }) => spans.map((span) => spanRow(span, attributesOf(resource?.attributes ?? []), now)))),
+    resourceSpans.flatMap(({ resource, scopeSpans }) =>
+      scopeSpans.flatMap(({ spans }) => spans.map((span) => spanRow(span, attributesOf(resource?.attributes ?? []), now))),
+    ),
   );
 }
 
 export function parseLogs(body: unknown, now: Date): Parsed<LogRow> {
   const { resourceLogs } = validOtlp(Logs, body);
   return rowsOf(
-    resourceLogs.flatMap(({ resource, scopeLogs }) => scopeLogs.flatMap(({ logRecords }) => logRecords.map((record) => logRow(record, attributesOf(resource?.attributes ?? []), now)))),
+    resourceLogs.flatMap(({ resource, scopeLogs }) =>
+      scopeLogs.flatMap(({ logRecords }) => logRecords.map((record) => logRow(record, attributesOf(resource?.attributes ?? []), now))),
+    ),
   );
 }
 
@@ -114,7 +126,14 @@ function spanRow(span: z.infer<typeof Span>, resource: Attributes, now: Date): S
     isPartial,
     attemptNumber: attemptOf(attributes, resource),
     properties: boundedJson(ownProperties(attributes), "{}"),
-    events: boundedJson(span.events.slice(0, MAX_EVENTS).map((event) => ({ name: storable(event.name), time: new Date(millis(event.timeUnixNano) ?? startedMs), properties: attributesOf(event.attributes) })), "[]"),
+    events: boundedJson(
+      span.events.slice(0, MAX_EVENTS).map((event) => ({
+        name: storable(event.name),
+        time: new Date(millis(event.timeUnixNano) ?? startedMs),
+        properties: attributesOf(event.attributes),
+      })),
+      "[]",
+    ),
   };
 }
 
@@ -153,7 +172,9 @@ function attemptOf(attributes: Attributes, resource: Attributes): number | null 
 
 /** What is known of the run anyway is not stored again with each span. */
 function ownProperties(attributes: Attributes): Attributes {
-  return Object.fromEntries(Object.entries(attributes).filter(([key]) => !key.startsWith(CONTEXT_PREFIX) && !key.startsWith("ctx.") && !key.startsWith("$span.")));
+  return Object.fromEntries(
+    Object.entries(attributes).filter(([key]) => !key.startsWith(CONTEXT_PREFIX) && !key.startsWith("ctx.") && !key.startsWith("$span.")),
+  );
 }
 
 /** No id is written as nothing, as null or as an empty text. */
@@ -168,7 +189,7 @@ function boundedJson(value: unknown, instead: string): string {
 
 /** 24 bits of nanoseconds are lost in a number; milliseconds are what is kept. */
 function millis(nanos: string | number | undefined): number | undefined {
-  const ms = Math.round(Number(nanos) / 1e6 * 1000) / 1000;
+  const ms = Math.round((Number(nanos) / 1e6) * 1000) / 1000;
   return Number.isFinite(ms) && ms > 0 && ms < Date.UTC(9999, 0) ? ms : undefined;
 }
 

@@ -83,8 +83,10 @@ async function readJson(body: Buffer, headers: IncomingHttpHeaders): Promise<unk
 async function provenEnvironment(headers: IncomingHttpHeaders, identities: Identities): Promise<string | undefined> {
   const token = headers[TELEMETRY_HEADER];
   if (typeof token !== "string") return undefined;
-  const apiKeyOf = async (id: string): Promise<string | undefined> => ((await identities.environmentById(id)) === null ? undefined : identities.apiKeyOf(id));
+  const apiKeyOf = async (id: string): Promise<string | undefined> =>
+    (await identities.environmentById(id)) === null ? undefined : identities.apiKeyOf(id);
   const environmentId = await environmentOfToken(token, apiKeyOf);
-  if (environmentId === undefined) throw new TorporError("unauthenticated", `Cannot authenticate: ${TELEMETRY_HEADER} is not a token that was handed out`);
+  if (environmentId === undefined)
+    throw new TorporError("unauthenticated", `Cannot authenticate: ${TELEMETRY_HEADER} is not a token that was handed out`);
   return environmentId;
 }

@@ -42,7 +42,12 @@ export class TelemetryStore {
     await this.#database.transaction(async (query) => {
       // In the order of ids, so that two processes never wait for each other.
       const runIds = [...counts.keys()].sort();
-      const full = await query(COUNT, [runIds, runIds.map((id) => counts.get(id)?.spans ?? 0), runIds.map((id) => counts.get(id)?.logs ?? 0), now]);
+      const full = await query(COUNT, [
+        runIds,
+        runIds.map((id) => counts.get(id)?.spans ?? 0),
+        runIds.map((id) => counts.get(id)?.logs ?? 0),
+        now,
+      ]);
       const totals = new Map((full as { run_id: string; span_count: number; log_count: number }[]).map((row) => [row.run_id, row]));
       const keptSpans = whole.filter(({ runId }) => (totals.get(runId)?.span_count ?? 0) <= this.#limits.maxSpansPerRun);
       const keptLogs = logs.filter(({ runId }) => (totals.get(runId)?.log_count ?? 0) <= this.#limits.maxLogsPerRun);
@@ -60,14 +65,15 @@ export class TelemetryStore {
 
   /** Lines after the one numbered `after`, in the order in which they came. */
   async logsOf(runId: string, after: string, limit: number): Promise<{ readonly number: string; readonly line: LogLine }[]> {
-    const text = "select id, at, level, message, span_id, attempt_number, properties from telemetry_logs where run_id = $1 and id > $2 order by id limit $3";
+    const text =
+      "select id, at, level, message, span_id, attempt_number, properties from telemetry_logs where run_id = $1 and id > $2 order by id limit $3";
     const rows = await this.#database.query<StoredLog>(text, [runId, after, limit]);
     return rows.map((row) => ({ number: row.id, line: logLine(row) }));
   }
 
   /** Deletes what belongs to runs that have told nothing since then. Returns how many runs that were. */
   async prune(before: Date): Promise<number> {
-    for (let total = 0; ; ) {
+    for (let total = 0; ;) {
       const rows = await this.#database.query(PRUNE, [before, PRUNED_AT_ONCE]);
       total += rows.length;
       if (rows.length < PRUNED_AT_ONCE) return total;
@@ -119,7 +125,20 @@ with old as (delete from telemetry_runs where run_id in (select run_id from tele
 select run_id from old`;
 
 function spanColumns(rows: readonly SpanRow[]): unknown[][] {
-  const keys = ["runId", "spanId", "parentId", "traceId", "name", "startedAt", "durationMs", "isError", "isPartial", "attemptNumber", "properties", "events"] as const;
+  const keys = [
+    "runId",
+    "spanId",
+    "parentId",
+    "traceId",
+    "name",
+    "startedAt",
+    "durationMs",
+    "isError",
+    "isPartial",
+    "attemptNumber",
+    "properties",
+    "events",
+  ] as const;
   return keys.map((key) => rows.map((row) => row[key]));
 }
 

@@ -9,7 +9,10 @@ export function telemetryToken(environmentId: string, apiKey: string): string {
 }
 
 /** The environment's id in a token that is real, or undefined. `apiKeyOf` yields undefined for an environment that is not there. */
-export async function environmentOfToken(token: string, apiKeyOf: (environmentId: string) => Promise<string | undefined>): Promise<string | undefined> {
+export async function environmentOfToken(
+  token: string,
+  apiKeyOf: (environmentId: string) => Promise<string | undefined>,
+): Promise<string | undefined> {
   const environmentId = token.slice(0, token.indexOf("."));
   if (!/^[\w-]{1,128}$/.test(environmentId)) return undefined;
   const apiKey = await apiKeyOf(environmentId);

@@ -63,7 +63,7 @@ function node(run: RunView, span: StoredSpan): TraceSpan {
 
 function reachable(root: TraceSpan): Set<string> {
   const reached = new Set<string>();
-  for (const pending = [root]; pending.length > 0; ) {
+  for (const pending = [root]; pending.length > 0;) {
     const span = pending.pop();
     if (span === undefined || reached.has(span.id)) continue;
     reached.add(span.id);

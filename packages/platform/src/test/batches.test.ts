@@ -5,7 +5,9 @@ import { completeOk, deployNap, dequeueAndStart, eventually, ok, startTestPlatfo
 let platform: TestPlatform;
 
 beforeAll(async () => {
-  platform = await startTestPlatform({ env: { TORPOR_MAX_PAYLOAD_BYTES: "2000", TORPOR_MAX_BATCH_SIZE: "20", TORPOR_MAX_BATCH_BYTES: "1000000" } });
+  platform = await startTestPlatform({
+    env: { TORPOR_MAX_PAYLOAD_BYTES: "2000", TORPOR_MAX_BATCH_SIZE: "20", TORPOR_MAX_BATCH_BYTES: "1000000" },
+  });
   await deployNap(platform);
 });
 afterAll(() => platform.close());
@@ -18,7 +20,8 @@ function send(batchId: string, lines: string): Promise<Reply> {
   return platform.request("POST", `/api/v3/batches/${batchId}/items`, { body: lines, headers: { "content-type": "application/x-ndjson" } });
 }
 
-const line = (index: number, more: Record<string, unknown> = {}): string => `${JSON.stringify({ index, task: "nap", payload: `{"json":${index}}`, options: { payloadType: "application/super+json" }, ...more })}\n`;
+const line = (index: number, more: Record<string, unknown> = {}): string =>
+  `${JSON.stringify({ index, task: "nap", payload: `{"json":${index}}`, options: { payloadType: "application/super+json" }, ...more })}\n`;
 
 describe("batches in two phases", () => {
   it("refuses items for a batch that is not there", async () => {
@@ -26,20 +29,35 @@ describe("batches in two phases", () => {
   });
 
   it("refuses a count that is none, or too large", async () => {
-    expect(await platform.request("POST", "/api/v3/batches", { body: { runCount: 0 } })).toMatchObject({ status: 400, json: { param: "runCount" } });
-    expect(await platform.request("POST", "/api/v3/batches", { body: { runCount: 21 } })).toMatchObject({ status: 422, json: { param: "runCount" } });
+    expect(await platform.request("POST", "/api/v3/batches", { body: { runCount: 0 } })).toMatchObject({
+      status: 400,
+      json: { param: "runCount" },
+    });
+    expect(await platform.request("POST", "/api/v3/batches", { body: { runCount: 21 } })).toMatchObject({
+      status: 422,
+      json: { param: "runCount" },
+    });
   });
 
   it("names the line and the field of an item that is none", async () => {
     const id = await create(2);
     expect(await send(id, `${line(0)}{broken\n`)).toMatchObject({ status: 400, json: { code: "body_malformed", param: "line 2" } });
-    expect(await send(id, `\n\n${JSON.stringify({ index: "one", task: "nap" })}`)).toMatchObject({ status: 400, json: { param: "line 3: index" } });
+    expect(await send(id, `\n\n${JSON.stringify({ index: "one", task: "nap" })}`)).toMatchObject({
+      status: 400,
+      json: { param: "line 3: index" },
+    });
   });
 
   it("seals once all have arrived, and takes an item that is sent again once", async () => {
     const id = await create(3);
-    expect(await send(id, line(0))).toMatchObject({ status: 200, json: { id, itemsAccepted: 1, itemsDeduplicated: 0, sealed: false, enqueuedCount: 1, expectedCount: 3 } });
-    expect(await send(id, `${line(0)}\n${line(1)}\n\n${line(2).trim()}`)).toMatchObject({ status: 200, json: { itemsAccepted: 2, itemsDeduplicated: 1, sealed: true } });
+    expect(await send(id, line(0))).toMatchObject({
+      status: 200,
+      json: { id, itemsAccepted: 1, itemsDeduplicated: 0, sealed: false, enqueuedCount: 1, expectedCount: 3 },
+    });
+    expect(await send(id, `${line(0)}\n${line(1)}\n\n${line(2).trim()}`)).toMatchObject({
+      status: 200,
+      json: { itemsAccepted: 2, itemsDeduplicated: 1, sealed: true },
+    });
     expect(await send(id, line(0) + line(1) + line(2))).toMatchObject({ status: 200, json: { itemsAccepted: 0, sealed: true } });
     const batch = ok(await platform.sdk.call(sdkBatches.retrieve, { params: { batchId: id } }));
     expect(batch).toMatchObject({ id, runCount: 3, processing: { errors: [] } });
@@ -57,7 +75,11 @@ describe("batches in two phases", () => {
     const mine = await platform.request("POST", "/api/v3/batches", { body });
     expect((await platform.request("POST", "/api/v3/batches", { body })).json).toMatchObject({ id: mine.json["id"], isCached: false });
     await send(String(mine.json["id"]), line(0));
-    expect((await platform.request("POST", "/api/v3/batches", { body })).json).toMatchObject({ id: mine.json["id"], isCached: true, idempotencyKey: "mine" });
+    expect((await platform.request("POST", "/api/v3/batches", { body })).json).toMatchObject({
+      id: mine.json["id"],
+      isCached: true,
+      idempotencyKey: "mine",
+    });
   });
 
   it("lets only the item fail that is too large", async () => {
@@ -67,7 +89,9 @@ describe("batches in two phases", () => {
     expect(await send(id, line(0) + large + tooMuchPayload)).toMatchObject({ status: 200, json: { itemsAccepted: 3, sealed: true } });
     const batch = ok(await platform.sdk.call(sdkBatches.retrieve, { params: { batchId: id } }));
     expect(batch.processing.errors.map(({ index }) => index)).toEqual([1, 2]);
-    const statuses = await Promise.all(batch.runs.map(async (runId) => ok(await platform.sdk.call(sdkRuns.retrieve, { params: { runId } })).status));
+    const statuses = await Promise.all(
+      batch.runs.map(async (runId) => ok(await platform.sdk.call(sdkRuns.retrieve, { params: { runId } })).status),
+    );
     expect(statuses.toSorted()).toEqual(["QUEUED", "SYSTEM_FAILURE", "SYSTEM_FAILURE"]);
   });
 
@@ -89,18 +113,29 @@ describe("batches in one request", () => {
       expect(ok(await fresh.sdk.call(sdkBatches.results, { params: { batchId: id } })).items).toEqual([]);
       for (const one of started.toReversed()) await completeOk(fresh, one, JSON.stringify({ json: one.start.execution.run.payload }));
       const { items: results } = ok(await fresh.sdk.call(sdkBatches.results, { params: { batchId: id } }));
-      expect(results).toMatchObject([{ ok: true, output: '{"json":"{\\"json\\":0}"}' }, { ok: true, output: '{"json":"{\\"json\\":1}"}' }]);
-      await eventually("the batch to end", async () => (ok(await fresh.sdk.call(sdkBatches.retrieveV1, { params: { batchId: id } })).status === "COMPLETED" ? true : undefined));
+      expect(results).toMatchObject([
+        { ok: true, output: '{"json":"{\\"json\\":0}"}' },
+        { ok: true, output: '{"json":"{\\"json\\":1}"}' },
+      ]);
+      await eventually("the batch to end", async () =>
+        ok(await fresh.sdk.call(sdkBatches.retrieveV1, { params: { batchId: id } })).status === "COMPLETED" ? true : undefined,
+      );
     } finally {
       await fresh.close();
     }
   });
 
   it("names the item whose field is wrong", async () => {
-    expect(await platform.request("POST", "/api/v2/tasks/batch", { body: { items: [{ task: "nap" }, { task: "" }] } })).toMatchObject({ status: 400, json: { param: "items[1].task" } });
+    expect(await platform.request("POST", "/api/v2/tasks/batch", { body: { items: [{ task: "nap" }, { task: "" }] } })).toMatchObject({
+      status: 400,
+      json: { param: "items[1].task" },
+    });
   });
 
   it("answers 404 to an unknown batch", async () => {
-    expect(await platform.request("GET", "/api/v2/batches/batch_nowhere")).toMatchObject({ status: 404, json: { error: expect.stringContaining("batch_nowhere") } });
+    expect(await platform.request("GET", "/api/v2/batches/batch_nowhere")).toMatchObject({
+      status: 404,
+      json: { error: expect.stringContaining("batch_nowhere") },
+    });
   });
 });

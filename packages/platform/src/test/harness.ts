@@ -1,4 +1,14 @@
-import { admin, deployments, sdkRuns, workerActions, type CreateDeploymentBody, type DequeuedMessage, type Route, type StartResult } from "@torpor/contracts";
+import {
+  admin,
+  deployments,
+  sdkRuns,
+  sdkWaits,
+  workerActions,
+  type CreateDeploymentBody,
+  type DequeuedMessage,
+  type Route,
+  type StartResult,
+} from "@torpor/contracts";
 import { RouteClient, type CallInput } from "@torpor/http";
 import { Scope, systemClock, systemRandom, type Closable } from "@torpor/kernel";
 import { createMetrics, silentLog } from "@torpor/observe";
@@ -30,7 +40,11 @@ export interface TestPlatform extends Closable {
   readonly worker: RouteClient;
   readonly operator: RouteClient;
   /** A plain request; the key is sent unless another is given, and the body as JSON unless it is text. */
-  request(method: string, path: string, options?: { body?: unknown; headers?: Record<string, string>; key?: string | null }): Promise<Reply>;
+  request(
+    method: string,
+    path: string,
+    options?: { body?: unknown; headers?: Record<string, string>; key?: string | null },
+  ): Promise<Reply>;
   close(): Promise<void>;
 }
 
@@ -46,7 +60,12 @@ export const NAP: CreateDeploymentBody = {
   runtime: "node",
   sdkVersion: "4.8.3",
   cliVersion: "4.8.3",
-  manifest: { tasks: [{ id: "nap", filePath: "src/nap.ts", exportName: "nap" }, { id: "group/other task", filePath: "src/other.ts", queue: { name: "shared", concurrencyLimit: 3 } }] },
+  manifest: {
+    tasks: [
+      { id: "nap", filePath: "src/nap.ts", exportName: "nap" },
+      { id: "group/other task", filePath: "src/other.ts", queue: { name: "shared", concurrencyLimit: 3 } },
+    ],
+  },
 };
 
 export async function startTestPlatform(options: TestPlatformOptions = {}): Promise<TestPlatform> {
@@ -63,8 +82,16 @@ export async function startTestPlatform(options: TestPlatformOptions = {}): Prom
     TORPOR_DATABASE_POOL_SIZE: "6",
     ...options.env,
   };
-  const platform = scope.use(await startPlatform(readConfig(env), { clock: systemClock, random: systemRandom, log: silentLog, metrics: createMetrics({ withProcess: false }) }));
-  const client = (headers: Record<string, string>): RouteClient => scope.use(new RouteClient({ baseUrl: platform.url, timeoutMs: 20_000, headers: () => headers }));
+  const platform = scope.use(
+    await startPlatform(readConfig(env), {
+      clock: systemClock,
+      random: systemRandom,
+      log: silentLog,
+      metrics: createMetrics({ withProcess: false }),
+    }),
+  );
+  const client = (headers: Record<string, string>): RouteClient =>
+    scope.use(new RouteClient({ baseUrl: platform.url, timeoutMs: 20_000, headers: () => headers }));
   const operator = client({ authorization: `Bearer ${ADMIN_TOKEN}` });
   const { environments } = ok(await operator.call(admin.ensureProject, { body: { ref: "proj_test", name: "Test" } }));
   const production = environments.find(({ type }) => type === "PRODUCTION");
@@ -79,19 +106,34 @@ export async function startTestPlatform(options: TestPlatformOptions = {}): Prom
     operator,
     sdk: client({ authorization: `Bearer ${apiKey}`, "x-trigger-api-version": "2025-07-16" }),
     worker: client(workerHeaders()),
-    request: (method, path, input = {}) => request(`${platform.url}${path}`, method, input.key === undefined ? { ...input, key: apiKey } : input),
+    request: (method, path, input = {}) =>
+      request(`${platform.url}${path}`, method, input.key === undefined ? { ...input, key: apiKey } : input),
     close: () => scope.close(),
   };
 }
 
 export function workerHeaders(instanceName = "node-1"): Record<string, string> {
-  return { authorization: `Bearer ${WORKER_TOKEN}`, "x-trigger-worker-managed-secret": MANAGED_SECRET, "x-trigger-worker-instance-name": instanceName, "x-trigger-worker-runner-id": "runner-1" };
+  return {
+    authorization: `Bearer ${WORKER_TOKEN}`,
+    "x-trigger-worker-managed-secret": MANAGED_SECRET,
+    "x-trigger-worker-instance-name": instanceName,
+    "x-trigger-worker-runner-id": "runner-1",
+  };
 }
 
-async function request(url: string, method: string, { body, headers, key }: { body?: unknown; headers?: Record<string, string>; key?: string | null }): Promise<Reply> {
+async function request(
+  url: string,
+  method: string,
+  { body, headers, key }: { body?: unknown; headers?: Record<string, string>; key?: string | null },
+): Promise<Reply> {
   const response = await fetch(url, {
     method,
-    headers: { "content-type": "application/json", "x-trigger-api-version": "2025-07-16", ...(typeof key !== "string" ? {} : { authorization: `Bearer ${key}` }), ...headers },
+    headers: {
+      "content-type": "application/json",
+      "x-trigger-api-version": "2025-07-16",
+      ...(typeof key !== "string" ? {} : { authorization: `Bearer ${key}` }),
+      ...headers,
+    },
     ...(body === undefined ? {} : { body: typeof body === "string" ? body : JSON.stringify(body) }),
   });
   const text = await response.text();
@@ -108,7 +150,11 @@ export async function deployNap(platform: TestPlatform): Promise<string> {
   return ok(await platform.sdk.call(deployments.create, { body: NAP })).version;
 }
 
-export async function trigger(platform: TestPlatform, body: CallInput<typeof sdkRuns.trigger>["body"] = {}, taskId = "nap"): Promise<string> {
+export async function trigger(
+  platform: TestPlatform,
+  body: CallInput<typeof sdkRuns.trigger>["body"] = {},
+  taskId = "nap",
+): Promise<string> {
   return ok(await platform.sdk.call(sdkRuns.trigger, { params: { taskId }, body })).id;
 }
 
@@ -135,9 +181,27 @@ export async function dequeueAndStart(platform: TestPlatform): Promise<Started> 
   return { message, runId: params.runId, start, snapshotId: start.snapshot.friendlyId };
 }
 
-export async function completeOk(platform: TestPlatform, started: { readonly runId: string; readonly snapshotId: string }, output = '{"json":{"slept":true}}'): Promise<void> {
+export async function completeOk(
+  platform: TestPlatform,
+  started: { readonly runId: string; readonly snapshotId: string },
+  output = '{"json":{"slept":true}}',
+): Promise<void> {
   const completion = { ok: true as const, id: started.runId, output, outputType: "application/super+json" };
-  ok(await platform.worker.call(workerActions.completeAttempt, { params: { runId: started.runId, snapshotId: started.snapshotId }, body: { completion } }));
+  ok(
+    await platform.worker.call(workerActions.completeAttempt, {
+      params: { runId: started.runId, snapshotId: started.snapshotId },
+      body: { completion },
+    }),
+  );
+}
+
+/** A run that is executed and waits for a token. */
+export async function runWaitingForToken(platform: TestPlatform): Promise<{ started: Started; tokenId: string }> {
+  await trigger(platform);
+  const started = await dequeueAndStart(platform);
+  const token = ok(await platform.sdk.call(sdkWaits.createToken, { body: { timeout: "1h" } }));
+  ok(await platform.sdk.call(sdkWaits.waitForToken, { params: { runId: started.runId, tokenId: token.id } }));
+  return { started, tokenId: token.id };
 }
 
 /** Path of a declared route with its parameters filled in. */
@@ -154,4 +218,10 @@ export async function eventually<T>(what: string, ask: () => Promise<T | undefin
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
   throw new Error(`waited 5 s in vain for ${what}`);
+}
+
+/** Cancels every run that earlier tests have left behind, so that the next one to be handed out is the test's own. */
+export async function cancelAll(platform: TestPlatform): Promise<void> {
+  const { data } = ok(await platform.sdk.call(sdkRuns.list, { query: { "page[size]": 100 } }));
+  for (const run of data) if (!run.isCompleted) ok(await platform.sdk.call(sdkRuns.cancel, { params: { runId: run.id } }));
 }

@@ -7,7 +7,9 @@ import { NAP, deployNap, dequeueAndStart, ok, startTestPlatform, trigger, type T
 let platform: TestPlatform;
 
 beforeAll(async () => {
-  platform = await startTestPlatform({ env: { TORPOR_MAX_CONNECTIONS: "40", TORPOR_REQUEST_TIMEOUT_MS: "1000", TORPOR_MAX_PACKET_BYTES: "100000" } });
+  platform = await startTestPlatform({
+    env: { TORPOR_MAX_CONNECTIONS: "40", TORPOR_REQUEST_TIMEOUT_MS: "1000", TORPOR_MAX_PACKET_BYTES: "100000" },
+  });
   await deployNap(platform);
 });
 afterAll(() => platform.close());
@@ -21,20 +23,31 @@ describe("queues", () => {
     const shared = ok(await platform.sdk.call(sdkQueues.retrieve, { params: { queue: "shared" }, query: { type: "custom" } }));
     expect(shared).toMatchObject({ type: "custom", queued: 1, running: 0, paused: false, concurrencyLimit: 3 });
     expect(ok(await platform.sdk.call(sdkQueues.retrieve, { params: { queue: shared.id }, query: { type: "id" } }))).toEqual(shared);
-    expect(ok(await platform.sdk.call(sdkQueues.retrieve, { params: { queue: "nap" }, query: { type: "task" } }))).toMatchObject({ name: "nap", type: "task" });
+    expect(ok(await platform.sdk.call(sdkQueues.retrieve, { params: { queue: "nap" }, query: { type: "task" } }))).toMatchObject({
+      name: "nap",
+      type: "task",
+    });
   });
 
   it("pauses and resumes, and overrides a limit until it is reset", async () => {
     const params = { queue: "shared" };
     expect(ok(await platform.sdk.call(sdkQueues.pause, { params, body: { type: "custom", action: "pause" } })).paused).toBe(true);
     expect(ok(await platform.sdk.call(sdkQueues.pause, { params, body: { type: "custom", action: "resume" } })).paused).toBe(false);
-    expect(ok(await platform.sdk.call(sdkQueues.overrideConcurrency, { params, body: { type: "custom", concurrencyLimit: 9 } })).concurrencyLimit).toBe(9);
+    expect(
+      ok(await platform.sdk.call(sdkQueues.overrideConcurrency, { params, body: { type: "custom", concurrencyLimit: 9 } }))
+        .concurrencyLimit,
+    ).toBe(9);
     expect(ok(await platform.sdk.call(sdkQueues.resetConcurrency, { params, body: { type: "custom" } })).concurrencyLimit).toBe(3);
   });
 
   it("answers 404 to a queue that is not there, and names it", async () => {
-    expect(await platform.request("GET", "/api/v1/queues/nowhere?type=custom")).toMatchObject({ status: 404, json: { error: expect.stringContaining("nowhere") } });
-    expect((await platform.request("POST", "/api/v1/queues/shared/pause", { body: { type: "custom", action: "explode" } })).json).toMatchObject({ param: "action" });
+    expect(await platform.request("GET", "/api/v1/queues/nowhere?type=custom")).toMatchObject({
+      status: 404,
+      json: { error: expect.stringContaining("nowhere") },
+    });
+    expect(
+      (await platform.request("POST", "/api/v1/queues/shared/pause", { body: { type: "custom", action: "explode" } })).json,
+    ).toMatchObject({ param: "action" });
   });
 });
 
@@ -49,13 +62,18 @@ describe("environment variables", () => {
     const { start } = await dequeueAndStart(platform);
     expect(start.envVars).toMatchObject({ MINE: "3", TRIGGER_SECRET_KEY: platform.apiKey });
     ok(await platform.sdk.call(sdkEnvVars.delete, { params: { ...params, name: "MINE" } }));
-    expect(await platform.request("GET", `/api/v1/projects/${platform.projectRef}/envvars/prod/MINE`)).toMatchObject({ status: 404, json: { error: expect.stringContaining("MINE") } });
+    expect(await platform.request("GET", `/api/v1/projects/${platform.projectRef}/envvars/prod/MINE`)).toMatchObject({
+      status: 404,
+      json: { error: expect.stringContaining("MINE") },
+    });
   });
 
   it("opens no other environment or project, and refuses names that are none", async () => {
     expect((await platform.request("GET", `/api/v1/projects/${platform.projectRef}/envvars/dev`)).status).toBe(404);
     expect((await platform.request("GET", "/api/v1/projects/proj_other/envvars/prod")).status).toBe(404);
-    expect(await platform.request("POST", `/api/v1/projects/${platform.projectRef}/envvars/prod`, { body: { name: "1=2", value: "" } })).toMatchObject({ status: 400, json: { param: "name" } });
+    expect(
+      await platform.request("POST", `/api/v1/projects/${platform.projectRef}/envvars/prod`, { body: { name: "1=2", value: "" } }),
+    ).toMatchObject({ status: 400, json: { param: "name" } });
   });
 });
 
@@ -70,20 +88,37 @@ describe("deployments", () => {
   });
 
   it("answers 404 to a deployment that is not there, and 400 to a manifest whose field is wrong", async () => {
-    expect(await platform.request("GET", "/torpor/v1/deployments/deployment_nowhere")).toMatchObject({ status: 404, json: { error: expect.stringContaining("deployment_nowhere") } });
+    expect(await platform.request("GET", "/torpor/v1/deployments/deployment_nowhere")).toMatchObject({
+      status: 404,
+      json: { error: expect.stringContaining("deployment_nowhere") },
+    });
     const manifest = { tasks: [{ id: "nap", filePath: "a.ts", machine: "enormous" }] };
-    expect(await platform.request("POST", "/torpor/v1/deployments", { body: { ...NAP, manifest } })).toMatchObject({ status: 400, json: { param: expect.stringContaining("manifest.tasks[0].machine") } });
+    expect(await platform.request("POST", "/torpor/v1/deployments", { body: { ...NAP, manifest } })).toMatchObject({
+      status: 400,
+      json: { param: expect.stringContaining("manifest.tasks[0].machine") },
+    });
   });
 
   it("lists the tasks of the current one, and answers 404 to another with what there is", async () => {
     expect(ok(await platform.sdk.call(deployments.listTasks)).tasks.map(({ id }) => id)).toEqual(["group/other task", "nap"]);
-    expect(ok(await platform.sdk.call(deployments.getTask, { params: { taskId: "group/other task" } }))).toMatchObject({ filePath: "src/other.ts", queueName: "shared" });
-    expect(await platform.request("GET", "/torpor/v1/tasks/nowhere")).toMatchObject({ status: 404, json: { error: expect.stringMatching(/"nowhere".*nap/) } });
+    expect(ok(await platform.sdk.call(deployments.getTask, { params: { taskId: "group/other task" } }))).toMatchObject({
+      filePath: "src/other.ts",
+      queueName: "shared",
+    });
+    expect(await platform.request("GET", "/torpor/v1/tasks/nowhere")).toMatchObject({
+      status: 404,
+      json: { error: expect.stringMatching(/"nowhere".*nap/) },
+    });
   });
 
   it("answers what the Trigger.dev CLI asks before a build", async () => {
     const params = { projectRef: platform.projectRef, env: "prod" };
-    expect(ok(await platform.sdk.call(triggerCli.projectEnvironment, { params }))).toEqual({ apiKey: platform.apiKey, name: "Test", apiUrl: platform.url, projectId: expect.any(String) });
+    expect(ok(await platform.sdk.call(triggerCli.projectEnvironment, { params }))).toEqual({
+      apiKey: platform.apiKey,
+      name: "Test",
+      apiUrl: platform.url,
+      projectId: expect.any(String),
+    });
     expect(ok(await platform.sdk.call(triggerCli.variables, { params })).variables).toEqual(expect.any(Object));
     expect(ok(await platform.sdk.call(triggerCli.deploySettings, { params }))).toHaveProperty("build_path");
     expect(ok(await platform.sdk.call(triggerCli.whoami)).email).toMatch(/@/);
@@ -94,7 +129,10 @@ describe("deployments", () => {
 describe("values that are stored apart", () => {
   it("are written and read by signed addresses, of this environment only", async () => {
     const { presignedUrl, storagePath } = await presign("PUT", "/api/v2/packets/payloads/1.json");
-    expect((await fetch(presignedUrl, { method: "PUT", body: '{"json":"large"}', headers: { "content-type": "application/super+json" } })).status).toBe(200);
+    expect(
+      (await fetch(presignedUrl, { method: "PUT", body: '{"json":"large"}', headers: { "content-type": "application/super+json" } }))
+        .status,
+    ).toBe(200);
     const id = await trigger(platform, { payload: storagePath, options: { payloadType: "application/store" } });
     const { payloadPresignedUrl } = ok(await platform.sdk.call(sdkRuns.retrieve, { params: { runId: id } }));
     const read = await fetch(payloadPresignedUrl ?? "");
@@ -115,7 +153,8 @@ describe("values that are stored apart", () => {
 
 describe("the operator's routes", () => {
   it("are closed to everybody else", async () => {
-    for (const key of [null, platform.apiKey, "wrong"]) expect((await platform.request("GET", "/admin/api/v1/status", { key })).status).toBe(401);
+    for (const key of [null, platform.apiKey, "wrong"])
+      expect((await platform.request("GET", "/admin/api/v1/status", { key })).status).toBe(401);
   });
 
   it("make projects and worker groups once, and count runs", async () => {
@@ -123,8 +162,14 @@ describe("the operator's routes", () => {
     expect(ok(await platform.operator.call(admin.ensureProject, { body: { ref: "proj_new" } }))).toEqual(one);
     const made = ok(await platform.operator.call(admin.ensureWorkerGroup, { body: { name: "second" } }));
     expect(made.token?.plaintext).toMatch(/^tr_wgt_\w{40}$/);
-    expect(ok(await platform.operator.call(admin.status))).toMatchObject({ databaseReachable: true, byStatus: expect.any(Object), executing: expect.any(Number) });
-    expect(await platform.request("POST", "/admin/api/v1/projects", { body: { ref: "../etc" }, key: "admin-token-of-the-tests" })).toMatchObject({ status: 400, json: { param: "ref" } });
+    expect(ok(await platform.operator.call(admin.status))).toMatchObject({
+      databaseReachable: true,
+      byStatus: expect.any(Object),
+      executing: expect.any(Number),
+    });
+    expect(
+      await platform.request("POST", "/admin/api/v1/projects", { body: { ref: "../etc" }, key: "admin-token-of-the-tests" }),
+    ).toMatchObject({ status: 400, json: { param: "ref" } });
   });
 });
 
@@ -154,7 +199,9 @@ describe("the server as a whole", () => {
 
   it("cuts off a body that never ends, also where bodies are streamed", async () => {
     for (const path of ["/api/v1/tasks/nap/trigger", "/api/v3/batches/batch_x/items"]) {
-      const { socket, text } = open(`POST ${path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${platform.apiKey}\r\ntransfer-encoding: chunked\r\n\r\n`);
+      const { socket, text } = open(
+        `POST ${path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${platform.apiKey}\r\ntransfer-encoding: chunked\r\n\r\n`,
+      );
       socket.write("1\r\n{\r\n");
       expect(await text).toMatch(/408|404/);
     }

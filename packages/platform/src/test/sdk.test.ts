@@ -1,4 +1,15 @@
-import { auth, batch, configure, deployments as sdkDeployments, envvars, idempotencyKeys, queues, runs, tasks, wait } from "@trigger.dev/sdk";
+import {
+  auth,
+  batch,
+  configure,
+  deployments as sdkDeployments,
+  envvars,
+  idempotencyKeys,
+  queues,
+  runs,
+  tasks,
+  wait,
+} from "@trigger.dev/sdk";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { workerActions } from "@torpor/contracts";
 import { completeOk, deployNap, dequeueAndStart, ok, startTestPlatform, type TestPlatform } from "./harness.ts";
@@ -17,14 +28,28 @@ afterAll(() => platform.close());
 describe("the npm SDK", () => {
   it("triggers with rich values and reads the run back when it is over", async () => {
     const at = new Date("2026-01-01T00:00:00.000Z");
-    const handle = await tasks.trigger("nap", { at, list: [1, null] }, { tags: ["user:1"], ttl: "1h", priority: 3, metadata: { step: 1 }, maxDuration: 60 });
+    const handle = await tasks.trigger(
+      "nap",
+      { at, list: [1, null] },
+      { tags: ["user:1"], ttl: "1h", priority: 3, metadata: { step: 1 }, maxDuration: 60 },
+    );
     expect(handle.id).toMatch(/^run_/);
     expect(handle.publicAccessToken.split(".")).toHaveLength(3);
     const started = await dequeueAndStart(platform);
     expect((await runs.retrieve(handle.id)).status).toBe("EXECUTING");
     await completeOk(platform, started, '{"json":{"done":true}}');
     const run = await runs.poll(handle, { pollIntervalMs: 50 });
-    expect(run).toMatchObject({ id: handle.id, status: "COMPLETED", isSuccess: true, output: { done: true }, payload: { at: at.toISOString(), list: [1, null] }, tags: ["user:1"], ttl: "1h", metadata: { step: 1 }, taskIdentifier: "nap" });
+    expect(run).toMatchObject({
+      id: handle.id,
+      status: "COMPLETED",
+      isSuccess: true,
+      output: { done: true },
+      payload: { at: at.toISOString(), list: [1, null] },
+      tags: ["user:1"],
+      ttl: "1h",
+      metadata: { step: 1 },
+      taskIdentifier: "nap",
+    });
     // The SDK signed a token by itself, from the claims of the answer.
     const seen = await auth.withAuth({ accessToken: handle.publicAccessToken, baseURL: platform.url }, () => runs.retrieve(handle.id));
     expect(seen).toMatchObject({ id: handle.id });
@@ -39,7 +64,11 @@ describe("the npm SDK", () => {
   });
 
   it("tells users why a trigger was refused, in an error of the right class", async () => {
-    await expect(tasks.trigger("nap", 1, { delay: "soonish" })).rejects.toMatchObject({ name: "TriggerApiError", status: 422, message: expect.stringContaining("options.delay") });
+    await expect(tasks.trigger("nap", 1, { delay: "soonish" })).rejects.toMatchObject({
+      name: "TriggerApiError",
+      status: 422,
+      message: expect.stringContaining("options.delay"),
+    });
     await expect(runs.cancel("run_nowhere")).rejects.toMatchObject({ status: 404, message: expect.stringContaining("run_nowhere") });
   });
 
@@ -69,7 +98,9 @@ describe("the npm SDK", () => {
     const made = await batch.retrieve(batchId);
     expect(made).toMatchObject({ id: batchId, runCount: 2 });
     expect(await runs.retrieve(made.runs[1] ?? "")).toMatchObject({ payload: { n: 2 }, tags: ["second"], batchId });
-    expect(await auth.withAuth({ accessToken: publicAccessToken, baseURL: platform.url }, () => batch.retrieve(batchId))).toMatchObject({ id: batchId });
+    expect(await auth.withAuth({ accessToken: publicAccessToken, baseURL: platform.url }, () => batch.retrieve(batchId))).toMatchObject({
+      id: batchId,
+    });
   });
 
   it("triggers many runs of one task", async () => {
@@ -85,7 +116,11 @@ describe("the npm SDK", () => {
     const listed: string[] = [];
     for await (const one of wait.listTokens({ tags: ["approval"] })) listed.push(one.id);
     expect(listed).toEqual([token.id]);
-    expect(await auth.withAuth({ accessToken: token.publicAccessToken, baseURL: platform.url }, () => wait.completeToken(token, { approved: true }))).toEqual({ success: true });
+    expect(
+      await auth.withAuth({ accessToken: token.publicAccessToken, baseURL: platform.url }, () =>
+        wait.completeToken(token, { approved: true }),
+      ),
+    ).toEqual({ success: true });
     expect(await wait.retrieveToken(token.id)).toMatchObject({ status: "COMPLETED", output: { approved: true } });
     const response = await fetch((await wait.createToken({})).url, { method: "POST", body: '{"by":"webhook"}' });
     expect(response.status).toBe(200);
@@ -99,7 +134,9 @@ describe("the npm SDK", () => {
     expect(await queues.resume({ type: "custom", name: "shared" })).toMatchObject({ paused: false });
     expect(await queues.overrideConcurrencyLimit({ type: "custom", name: "shared" }, 7)).toMatchObject({ concurrencyLimit: 7 });
     expect(await queues.resetConcurrencyLimit({ type: "custom", name: "shared" })).toMatchObject({ concurrencyLimit: 3 });
-    expect(await queues.retrieve({ type: "task", name: "group/other task" }).catch((error: unknown) => error)).toMatchObject({ status: 404 });
+    expect(await queues.retrieve({ type: "task", name: "group/other task" }).catch((error: unknown) => error)).toMatchObject({
+      status: 404,
+    });
   });
 
   it("makes public tokens, and tokens that are good for one trigger", async () => {
@@ -124,7 +161,11 @@ describe("the npm SDK", () => {
   });
 
   it("sends a payload that is too large for a request apart, and the task gets its key", async () => {
-    const { data } = ok(await platform.sdk.call((await import("@torpor/contracts")).sdkRuns.list, { query: { "page[size]": 100, "filter[status]": "QUEUED" } }));
+    const { data } = ok(
+      await platform.sdk.call((await import("@torpor/contracts")).sdkRuns.list, {
+        query: { "page[size]": 100, "filter[status]": "QUEUED" },
+      }),
+    );
     for (const { id } of data) await runs.cancel(id);
     const large = { text: "x".repeat(300_000) };
     const handle = await tasks.trigger("nap", large);
@@ -132,6 +173,11 @@ describe("the npm SDK", () => {
     expect(start.execution.run).toMatchObject({ id: handle.id, payloadType: "application/store" });
     const run = await runs.retrieve(handle.id);
     expect(run.payload).toEqual(large);
-    ok(await platform.worker.call(workerActions.runHeartbeat, { params: { runId: handle.id, snapshotId: start.snapshot.friendlyId }, body: {} }));
+    ok(
+      await platform.worker.call(workerActions.runHeartbeat, {
+        params: { runId: handle.id, snapshotId: start.snapshot.friendlyId },
+        body: {},
+      }),
+    );
   });
 });

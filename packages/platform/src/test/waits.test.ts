@@ -19,15 +19,24 @@ async function token(): Promise<{ id: string; url: string; callbackPath: string 
 const statusOf = async (tokenId: string) => ok(await platform.sdk.call(sdkWaits.getToken, { params: { tokenId } }));
 
 describe("tokens over HTTP", () => {
-  it.each(["GET /api/v1/waitpoints/tokens/ID", "POST /api/v1/waitpoints/tokens/ID/complete"])("answers 404 to %s for a token that is not there, and names it", async (route) => {
-    const [method = "", path = ""] = route.replace("ID", "waitpoint_nowhere").split(" ");
-    expect(await platform.request(method, path, method === "POST" ? { body: {} } : {})).toMatchObject({ status: 404, json: { error: expect.stringContaining("waitpoint_nowhere") } });
-  });
+  it.each(["GET /api/v1/waitpoints/tokens/ID", "POST /api/v1/waitpoints/tokens/ID/complete"])(
+    "answers 404 to %s for a token that is not there, and names it",
+    async (route) => {
+      const [method = "", path = ""] = route.replace("ID", "waitpoint_nowhere").split(" ");
+      expect(await platform.request(method, path, method === "POST" ? { body: {} } : {})).toMatchObject({
+        status: 404,
+        json: { error: expect.stringContaining("waitpoint_nowhere") },
+      });
+    },
+  );
 
   it("refuses to let a run wait for a token that is not there", async () => {
     await trigger(platform);
     const { runId } = await dequeueAndStart(platform);
-    expect(await platform.request("POST", `/engine/v1/runs/${runId}/waitpoints/tokens/waitpoint_nowhere/wait`)).toMatchObject({ status: 404, json: { error: expect.stringContaining("waitpoint_nowhere") } });
+    expect(await platform.request("POST", `/engine/v1/runs/${runId}/waitpoints/tokens/waitpoint_nowhere/wait`)).toMatchObject({
+      status: 404,
+      json: { error: expect.stringContaining("waitpoint_nowhere") },
+    });
   });
 
   it.each([
@@ -42,12 +51,20 @@ describe("tokens over HTTP", () => {
     const { id } = await token();
     ok(await platform.sdk.call(sdkWaits.completeToken, { params: { tokenId: id }, body: { data: { first: true } } }));
     ok(await platform.sdk.call(sdkWaits.completeToken, { params: { tokenId: id }, body: { data: { first: false } } }));
-    expect(await statusOf(id)).toMatchObject({ status: "COMPLETED", output: '{"json":{"first":true}}', outputType: "application/super+json", outputIsError: false });
+    expect(await statusOf(id)).toMatchObject({
+      status: "COMPLETED",
+      output: '{"json":{"first":true}}',
+      outputType: "application/super+json",
+      outputIsError: false,
+    });
   });
 
   it("gives the same token for the same idempotency key", async () => {
     const one = ok(await platform.sdk.call(sdkWaits.createToken, { body: { idempotencyKey: "same" } }));
-    expect(ok(await platform.sdk.call(sdkWaits.createToken, { body: { idempotencyKey: "same" } }))).toMatchObject({ id: one.id, isCached: true });
+    expect(ok(await platform.sdk.call(sdkWaits.createToken, { body: { idempotencyKey: "same" } }))).toMatchObject({
+      id: one.id,
+      isCached: true,
+    });
   });
 
   it("lets a public token complete its token and no other", async () => {
@@ -61,7 +78,13 @@ describe("tokens over HTTP", () => {
 
   it("lists tokens by status and tag", async () => {
     const { id } = ok(await platform.sdk.call(sdkWaits.createToken, { body: { tags: ["listed"] } }));
-    expect(ok(await platform.sdk.call(sdkWaits.listTokens, { query: { "page[size]": 10, "filter[tags]": "listed", "filter[status]": "WAITING" } })).data).toMatchObject([{ id, status: "WAITING", tags: ["listed"] }]);
+    expect(
+      ok(
+        await platform.sdk.call(sdkWaits.listTokens, {
+          query: { "page[size]": 10, "filter[tags]": "listed", "filter[status]": "WAITING" },
+        }),
+      ).data,
+    ).toMatchObject([{ id, status: "WAITING", tags: ["listed"] }]);
     expect((await platform.request("GET", "/api/v1/waitpoints/tokens?filter[status]=ASLEEP")).status).toBe(400);
   });
 });
@@ -82,14 +105,23 @@ describe("the callback address of a token", () => {
   it("refuses the address of another token, and of another environment", async () => {
     const [mine, other] = [await token(), await token()];
     const forged = other.callbackPath.replace(other.id, mine.id);
-    expect(await platform.request("POST", forged, { body: {}, key: null })).toMatchObject({ status: 401, json: { code: "unauthenticated" } });
-    expect((await platform.request("POST", mine.callbackPath.replace(/environment=.*/, "environment=nowhere"), { body: {}, key: null })).status).toBe(401);
+    expect(await platform.request("POST", forged, { body: {}, key: null })).toMatchObject({
+      status: 401,
+      json: { code: "unauthenticated" },
+    });
+    expect(
+      (await platform.request("POST", mine.callbackPath.replace(/environment=.*/, "environment=nowhere"), { body: {}, key: null })).status,
+    ).toBe(401);
     expect((await statusOf(mine.id)).status).toBe("WAITING");
   });
 
   it("refuses a body whose length is not said, and one that is too large", async () => {
     const { callbackPath } = await token();
-    expect(await rawRequest(`POST ${callbackPath} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n2\r\n{}\r\n0\r\n\r\n`)).toContain("411");
+    expect(
+      await rawRequest(
+        `POST ${callbackPath} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n2\r\n{}\r\n0\r\n\r\n`,
+      ),
+    ).toContain("411");
     expect((await platform.request("POST", callbackPath, { body: JSON.stringify("x".repeat(600_000)), key: null })).status).toBe(413);
   });
 
@@ -112,7 +144,10 @@ describe("waiting for a time", () => {
     const date = new Date(Date.now() + 3_600_000);
     const wait = ok(await platform.sdk.call(sdkWaits.waitUntil, { params: { runId }, body: { date } }));
     expect(wait).toEqual({ waitUntil: date, waitpoint: { id: expect.stringMatching(/^waitpoint_/) } });
-    expect(await platform.request("POST", `/engine/v1/runs/${runId}/wait/duration`, { body: { date: "soon" } })).toMatchObject({ status: 400, json: { param: "date" } });
+    expect(await platform.request("POST", `/engine/v1/runs/${runId}/wait/duration`, { body: { date: "soon" } })).toMatchObject({
+      status: 400,
+      json: { param: "date" },
+    });
     expect((await platform.request("POST", "/engine/v1/runs/run_nowhere/wait/duration", { body: { date } })).status).toBe(404);
   });
 });

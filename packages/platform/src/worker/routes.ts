@@ -17,7 +17,14 @@ export interface WorkerDeps {
 }
 
 export function workerRoutes(deps: WorkerDeps): Mounted[] {
-  return [...instanceRoutes(deps), ...dequeueRoutes(deps), ...attemptRoutes(deps), ...snapshotRoutes(deps), ...outcomeRoutes(deps), ...nodeRoutes(deps)];
+  return [
+    ...instanceRoutes(deps),
+    ...dequeueRoutes(deps),
+    ...attemptRoutes(deps),
+    ...snapshotRoutes(deps),
+    ...outcomeRoutes(deps),
+    ...nodeRoutes(deps),
+  ];
 }
 
 function instanceRoutes({ engine }: WorkerDeps): Mounted[] {
@@ -41,7 +48,11 @@ function instanceRoutes({ engine }: WorkerDeps): Mounted[] {
 function dequeueRoutes({ engine, dequeueWaitMs, draining, log }: WorkerDeps): Mounted[] {
   return [
     mount(workerActions.dequeue, async ({ body, caller, signal }) => {
-      const messages = await engine.dequeue(caller.ref, { waitMs: dequeueWaitMs, signal: AbortSignal.any([signal, draining]), ...given({ maxResources: body.maxResources }) });
+      const messages = await engine.dequeue(caller.ref, {
+        waitMs: dequeueWaitMs,
+        signal: AbortSignal.any([signal, draining]),
+        ...given({ maxResources: body.maxResources }),
+      });
       if (signal.aborted) await giveBack(messages, caller);
       return [...messages];
     }),
@@ -60,11 +71,15 @@ function dequeueRoutes({ engine, dequeueWaitMs, draining, log }: WorkerDeps): Mo
 function attemptRoutes({ engine, taskEnvironment }: WorkerDeps): Mounted[] {
   return [
     mount(workerActions.startAttempt, async ({ params, body, caller }) => {
-      const started = accepted(await engine.startAttempt(caller.ref, params.runId, params.snapshotId, { isWarmStart: body.isWarmStart ?? false }));
+      const started = accepted(
+        await engine.startAttempt(caller.ref, params.runId, params.snapshotId, { isWarmStart: body.isWarmStart ?? false }),
+      );
       return { ...started.result, envVars: await taskEnvironment.variables(started.result, started.environment) };
     }),
     mount(workerActions.completeAttempt, async ({ params, body, caller }) => {
-      const outcome = await engine.completeAttempt(caller.ref, params.runId, params.snapshotId, body.completion, { forceRequeue: body.forceRequeue ?? false });
+      const outcome = await engine.completeAttempt(caller.ref, params.runId, params.snapshotId, body.completion, {
+        forceRequeue: body.forceRequeue ?? false,
+      });
       // 400, not 409: the runner repeats a 409, and a completion that came too late stays too late.
       if (isRefusal(outcome) && outcome.code === "snapshot_stale") throw new TorporError("snapshot_mismatch", outcome.message);
       return { result: accepted(outcome).result };
@@ -119,6 +134,8 @@ function nodeRoutes({ engine, log }: WorkerDeps): Mounted[] {
       accepted(await engine.addTimeline(caller.ref, params.runId, body.events));
       return { ok: true as const };
     }),
-    mount(workerActions.liveCheckpoints, async ({ body, caller }) => ({ live: [...(await engine.liveCheckpoints(caller.ref, body.locations))] })),
+    mount(workerActions.liveCheckpoints, async ({ body, caller }) => ({
+      live: [...(await engine.liveCheckpoints(caller.ref, body.locations))],
+    })),
   ];
 }

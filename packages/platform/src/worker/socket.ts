@@ -71,7 +71,10 @@ function watchSubscriptions(socket: Socket, { maxSubscriptions, log }: WorkerSoc
     const runIds = runIdsOf(message);
     // Its own id is a room too.
     if (runIds === undefined || socket.rooms.size - 1 + runIds.length > maxSubscriptions) {
-      log.warn({ instanceName, watched: socket.rooms.size - 1, asked: runIds?.length }, "refused a subscription: not understood, or too many runs");
+      log.warn(
+        { instanceName, watched: socket.rooms.size - 1, asked: runIds?.length },
+        "refused a subscription: not understood, or too many runs",
+      );
       return;
     }
     void socket.join(runIds);

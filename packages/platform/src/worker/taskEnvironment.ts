@@ -47,7 +47,9 @@ export class TaskEnvironment {
       TRIGGER_MACHINE_PRESET: start.execution.machine.name,
       TRIGGER_OTEL_EXPORTER_OTLP_ENDPOINT: origins.otlp,
       TRIGGER_OTEL_RESOURCE_ATTRIBUTES: JSON.stringify(attributes),
-      OTEL_RESOURCE_ATTRIBUTES: Object.entries(attributes).map(([key, value]) => `${key}=${encodeURIComponent(value)}`).join(","),
+      OTEL_RESOURCE_ATTRIBUTES: Object.entries(attributes)
+        .map(([key, value]) => `${key}=${encodeURIComponent(value)}`)
+        .join(","),
     };
   }
 }
