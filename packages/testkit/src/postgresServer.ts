@@ -1,11 +1,12 @@
-import { spawn, type ChildProcess } from "node:child_process";
-import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import type { ChildProcess } from "node:child_process";
+import { mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { existsSync } from "node:fs";
 import { createServer } from "node:net";
 import { dirname, join } from "node:path";
 import { systemClock, sleep } from "@torpor/kernel";
 import { findBinaries, type PostgresBinaries } from "./postgresBinaries.ts";
 import { serverOwner, type ServerOwner } from "./postgresOwner.ts";
+import { programsFor, type Programs } from "./postgresSpawn.ts";
 
 // A real PostgreSQL as a child process.
 //
@@ -39,48 +40,51 @@ export interface PostgresServer {
   close(): Promise<void>;
 }
 
+/** On a socket the port is only part of the file's name. */
+const SOCKET_PORT = 5432;
 const START_LIMIT_MS = 60_000;
 const STOP_LIMIT_MS = 15_000;
 
 /** Starts PostgreSQL on `dataDir`; throws with the server's last words when it does not come up. */
 export async function startPostgresServer(options: PostgresServerOptions): Promise<PostgresServer> {
-  const binaries = await findBinaries();
-  const owner = await serverOwner();
+  const [binaries, owner] = await Promise.all([findBinaries(), serverOwner()]);
+  const home = dirname(options.dataDir);
+  await mkdir(home, { recursive: true });
   if (options.scratchDir !== undefined) await owner.own(options.scratchDir);
-  await initialise(binaries, owner, options);
-  await waitForOldServer(options.dataDir);
-  const port = options.listen.kind === "port" && options.listen.port === 0 ? await freePort() : options.listen.kind === "port" ? options.listen.port : 5432;
   if (options.listen.kind === "socket") await ownedFolder(options.listen.dir, owner);
-  const child = spawnWatched(binaries.postgres, ["-D", options.dataDir, ...serverSettings(options, port)], owner, options.scratchDir ?? "");
+  const programs = await programsFor(owner, [dirname(dirname(binaries.postgres)), home, ...(options.listen.kind === "socket" ? [options.listen.dir] : [])]);
+  await initialise(binaries, owner, programs, options);
+  await waitForOldServer(options.dataDir);
+  const port = options.listen.kind === "socket" ? SOCKET_PORT : options.listen.port === 0 ? await freePort() : options.listen.port;
+  const child = programs.serve(binaries.postgres, ["-D", programs.seen(options.dataDir), ...serverSettings(options, port, programs)], options.scratchDir ?? "");
   const pid = await ready(child, options);
   return handle(child, pid, connectionString(options, port));
 }
 
-async function initialise(binaries: PostgresBinaries, owner: ServerOwner, options: PostgresServerOptions): Promise<void> {
+async function initialise(binaries: PostgresBinaries, owner: ServerOwner, programs: Programs, options: PostgresServerOptions): Promise<void> {
   if (existsSync(join(options.dataDir, "PG_VERSION"))) return;
   // Made beside it and renamed: a half-made folder is never taken for data.
   const draft = `${options.dataDir}.new`;
   await rm(draft, { recursive: true, force: true });
   await rm(options.dataDir, { recursive: true, force: true });
-  await mkdir(dirname(options.dataDir), { recursive: true });
   await ownedFolder(draft, owner);
   const passwordFile = `${draft}.password`;
   await writeFile(passwordFile, `${options.password}\n`, { mode: 0o600 });
   try {
     await owner.own(passwordFile);
-    const flags = ["--username=postgres", "--auth=scram-sha-256", `--pwfile=${passwordFile}`, "--encoding=UTF8", "--locale=C", "--no-instructions"];
-    await runOnce(binaries.initdb, [`--pgdata=${draft}`, ...flags, ...(options.fsync ? [] : ["--no-sync"])], owner);
+    const flags = ["--username=postgres", "--auth=scram-sha-256", `--pwfile=${programs.seen(passwordFile)}`, "--encoding=UTF8", "--locale=C", "--no-instructions"];
+    await programs.run(binaries.initdb, [`--pgdata=${programs.seen(draft)}`, ...flags, ...(options.fsync ? [] : ["--no-sync"])]);
   } finally {
     await rm(passwordFile, { force: true });
   }
   await rename(draft, options.dataDir);
 }
 
-function serverSettings(options: PostgresServerOptions, port: number): string[] {
+function serverSettings(options: PostgresServerOptions, port: number, programs: Programs): string[] {
   const settings: Record<string, string> = {
     port: String(port),
     listen_addresses: options.listen.kind === "port" ? "127.0.0.1" : "",
-    unix_socket_directories: options.listen.kind === "socket" ? options.listen.dir : "",
+    unix_socket_directories: options.listen.kind === "socket" ? programs.seen(options.listen.dir) : "",
     unix_socket_permissions: "0777",
     fsync: options.fsync ? "on" : "off",
     full_page_writes: options.fsync ? "on" : "off",
@@ -96,23 +100,6 @@ function serverSettings(options: PostgresServerOptions, port: number): string[] 
     autovacuum_vacuum_scale_factor: "0.1",
   };
   return Object.entries(settings).flatMap(([name, value]) => ["-c", `${name}=${value}`]);
-}
-
-const WATCHER = [
-  'scratch="$1"; shift; exec 3<&0 0</dev/null; "$@" 3<&- & pid=$!; echo "pid $pid"',
-  "{ cat <&3 >/dev/null; kill -INT $pid 2>/dev/null; } & exec 3<&-; wait $pid; code=$?",
-  'if [ -n "$scratch" ]; then cd /; rm -rf "$scratch"; fi; exit $code',
-].join("\n");
-
-/** Starts `command` under a watcher that interrupts it (a fast shutdown) as soon as our end of the pipe is closed. */
-function spawnWatched(command: string, args: readonly string[], owner: ServerOwner, scratchDir: string): ChildProcess {
-  return spawn("/bin/sh", ["-c", WATCHER, "postgres", scratchDir, command, ...args], {
-    ...owner.ids,
-    cwd: "/",
-    detached: true, // Ctrl-C at a terminal is for us: we close the server when nobody needs it any more.
-    stdio: ["pipe", "pipe", "pipe"],
-    env: { PATH: process.env["PATH"] ?? "/usr/bin:/bin", LC_ALL: "C", TZ: "UTC" },
-  });
 }
 
 async function ready(child: ChildProcess, options: PostgresServerOptions): Promise<number> {
@@ -182,11 +169,12 @@ async function waitForOldServer(dataDir: string): Promise<void> {
   throw new Error(`Cannot start PostgreSQL on ${dataDir}: another one is running on it (its process id is in ${file})`);
 }
 
+/** The server works in its data folder, and that is the same folder by whatever name it is seen. */
 async function isServerOf(pid: number, dataDir: string): Promise<boolean> {
   if (!signal(pid, 0)) return false;
-  const command = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => null);
-  if (command === null) return !existsSync("/proc/self"); // no /proc here: believe the pid file
-  return command.includes("postgres") && command.includes(dataDir);
+  if (!existsSync("/proc/self")) return true; // nowhere to look: the pid file is believed
+  const [works, data] = await Promise.all([stat(`/proc/${pid}/cwd`).catch(() => undefined), stat(dataDir)]);
+  return works !== undefined && works.ino === data.ino && works.dev === data.dev;
 }
 
 function signal(pid: number, name: NodeJS.Signals | 0): boolean {
@@ -200,17 +188,6 @@ function signal(pid: number, name: NodeJS.Signals | 0): boolean {
 async function ownedFolder(path: string, owner: ServerOwner): Promise<void> {
   await mkdir(path, { recursive: true, mode: 0o700 });
   await owner.own(path);
-}
-
-async function runOnce(command: string, args: readonly string[], owner: ServerOwner): Promise<void> {
-  const child = spawn(command, args, { ...owner.ids, cwd: "/", stdio: ["ignore", "pipe", "pipe"], env: { PATH: process.env["PATH"] ?? "/usr/bin:/bin", LC_ALL: "C", TZ: "UTC" } });
-  let said = "";
-  child.stdout.on("data", (chunk: Buffer) => (said += chunk.toString()));
-  child.stderr.on("data", (chunk: Buffer) => (said += chunk.toString()));
-  await new Promise<void>((resolve, reject) => {
-    child.once("error", reject);
-    child.once("close", (code) => (code === 0 ? resolve() : reject(new Error(`Cannot run ${command}: it ended with code ${code}\n${said.slice(-2000)}`))));
-  });
 }
 
 function onLines(stream: NodeJS.ReadableStream | null, take: (line: string) => void): void {
