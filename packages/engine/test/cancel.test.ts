@@ -96,6 +96,29 @@ describe("cancelling an executing run", () => {
     expect(await scene.worker.tryTake()).toBeUndefined();
   });
 
+  it("while it waits ends the wait: what it waited for does not bring it back", async () => {
+    const scene = await plane.scene();
+    const { held, tokenId } = await scene.waiting();
+    await scene.cancel(held.runId);
+    await scene.completeToken(tokenId);
+    await plane.timersHandled();
+    expect(await scene.state(held.runId)).toBe("PENDING_CANCEL/CANCELED");
+    await held.catchUp();
+    await held.complete(canceled(held.runId));
+    expect(await scene.history(held.runId)).toEqual(["QUEUED", "PENDING_EXECUTING", "EXECUTING", "EXECUTING_WITH_WAITPOINTS", "PENDING_CANCEL", "FINISHED"]);
+  });
+
+  it("cancels the children that it waits for once it has ended", async () => {
+    const scene = await plane.scene();
+    const parent = await scene.executing();
+    const childId = await scene.triggerAndWait(parent);
+    await scene.cancel(parent.runId);
+    await parent.catchUp();
+    await parent.complete(canceled(parent.runId));
+    await scene.untilState(childId, "FINISHED/CANCELED");
+    expect(await scene.state(parent.runId)).toBe("FINISHED/CANCELED");
+  });
+
   it("refuses the completion of a runner that does not know yet, without effect", async () => {
     const scene = await plane.scene();
     const held = await scene.executing();

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import type { TriggerOptions } from "../src/api.ts";
+import type { Engine, TriggerOptions } from "../src/api.ts";
 import { DEPLOYMENT, inMs, task, usePlane, type Scene } from "./harness.ts";
 import { Invariants } from "./invariants.ts";
 import { canceled, failure, success, systemError, userError, type HeldRun } from "./worker.ts";
@@ -9,7 +9,7 @@ import { canceled, failure, success, systemError, userError, type HeldRun } from
 // engine's state must make sense, and in the end every run must be able to end.
 
 const ENVIRONMENT_LIMIT = 4;
-const SECONDS = 15;
+const SECONDS = 12;
 const plane = usePlane({ settings: { environmentConcurrencyLimit: ENVIRONMENT_LIMIT, environmentBurstFactor: 1 } });
 
 /** One deed; `at` chooses among the runs, tokens and batches that exist by then. */
@@ -37,6 +37,8 @@ const deed: fc.Arbitrary<Deed> = fc.oneof(
 
 class World {
   readonly scene: Scene;
+  /** Two processes; each deed goes through one of them. */
+  readonly #engines: readonly Engine[];
   readonly runs: string[] = [];
   readonly held: HeldRun[] = [];
   readonly tokens: string[] = [];
@@ -44,9 +46,15 @@ class World {
   readonly begun = new Map<string, number>();
   #count = 0;
 
-  constructor(scene: Scene) {
+  constructor(scene: Scene, engines: readonly Engine[]) {
     this.scene = scene;
+    this.#engines = engines;
   }
+
+  get #engine(): Engine {
+    return this.#engines[this.#deeds++ % this.#engines.length] ?? this.scene.engine;
+  }
+  #deeds = 0;
 
   async do(one: Deed): Promise<void> {
     switch (one.kind) {
@@ -59,11 +67,11 @@ class World {
       case "deploy":
         return void (await this.scene.deploy(WITH_FUTURE));
       case "completeToken":
-        return void (await this.#with(this.tokens, one.at, (tokenId) => this.scene.engine.completeToken(this.scene.env, tokenId, { data: "1" })));
+        return void (await this.#with(this.tokens, one.at, (tokenId) => this.#engine.completeToken(this.scene.env, tokenId, { data: "1" })));
       case "cancel":
-        return void (await this.#with(this.runs, one.at, (runId) => this.scene.engine.cancelRun(this.scene.env, runId, "at random")));
+        return void (await this.#with(this.runs, one.at, (runId) => this.#engine.cancelRun(this.scene.env, runId, "at random")));
       case "reschedule":
-        return void (await this.#with(this.runs, one.at, (runId) => this.scene.engine.rescheduleRun(this.scene.env, runId, inMs(plane, 5_000))));
+        return void (await this.#with(this.runs, one.at, (runId) => this.#engine.rescheduleRun(this.scene.env, runId, inMs(plane, 5_000))));
       default:
         return void (await this.#with(this.held, one.at, (held) => this.#doWith(held, one.kind)));
     }
@@ -90,12 +98,13 @@ class World {
   }
 
   async #take(): Promise<void> {
-    const held = await this.scene.worker.tryTake();
+    const held = await plane.worker("node", this.#engine).tryTake();
     if (held !== undefined) this.held.push(held);
   }
 
   async #doWith(held: HeldRun, kind: RunDeed): Promise<unknown> {
-    const { engine, env } = this.scene;
+    const { env } = this.scene;
+    const engine = this.#engine;
     switch (kind) {
       case "start":
         return this.#begin(held, () => held.tryStart(), "started");
@@ -139,7 +148,8 @@ class World {
   }
 
   async #batch(held: HeldRun): Promise<void> {
-    const { engine, env } = this.scene;
+    const { env } = this.scene;
+    const engine = this.#engine;
     const parent = { parentRunId: held.runId, resumeParentOnCompletion: true };
     const batch = await engine.createBatch(env, { runCount: 2, ...parent });
     if (batch.kind !== "created") return;
@@ -180,11 +190,12 @@ async function finish(held: HeldRun): Promise<void> {
 
 describe("whatever callers and nodes do", () => {
   it("keeps one latest snapshot per run, goes along the table, stays within the limits, runs nothing twice and loses no wake-up (L8, L9)", { timeout: 60_000 }, async () => {
+    const second = await plane.anotherEngine();
     let runs = 0;
     await fc.assert(
       fc.asyncProperty(fc.array(fc.array(deed, { minLength: 1, maxLength: 3 }), { minLength: 10, maxLength: 60 }), async (steps) => {
         const scene = await plane.scene();
-        const world = new World(scene);
+        const world = new World(scene, [plane.engine, second]);
         const invariants = new Invariants(scene, { environment: ENVIRONMENT_LIMIT, queues: { single: 1 } });
         for (const atOnce of steps) {
           await Promise.all(atOnce.map((one) => world.do(one)));

@@ -1,3 +1,4 @@
+import { sleep, systemClock } from "@torpor/kernel";
 import { describe, expect, it } from "vitest";
 import { body, task, usePlane } from "./harness.ts";
 import { canceled, systemError, userError, type HeldRun } from "./worker.ts";
@@ -42,7 +43,7 @@ describe("concurrency limits", () => {
         if (isPair) running.pair++;
         running.mostAll = Math.max(running.mostAll, running.all);
         running.mostPair = Math.max(running.mostPair, running.pair);
-        await held.latest();
+        await sleep(systemClock, 5);
         running.all--;
         if (isPair) running.pair--;
         await held.succeed();
@@ -95,6 +96,15 @@ describe("concurrency keys", () => {
     const order: (string | undefined)[] = [];
     for (let index = 0; index < 4; index++) order.push(keyOf.get((await scene.worker.take()).runId));
     expect(order.filter((key) => key === "b")).toHaveLength(2);
+  });
+
+  it("and runs without a key take turns in one queue, whoever has the longer line", async () => {
+    const scene = await plane.scene({ tasks: [task("work", { queueName: "wide" })], queues: [{ name: "wide", concurrencyLimit: 50 }] });
+    const keyOf = new Map<string, string>();
+    for (const key of ["", "", "", "", "b", "b", "a", "a"]) keyOf.set(await scene.trigger("work", key === "" ? {} : { concurrencyKey: key }), key);
+    const order: (string | undefined)[] = [];
+    for (let index = 0; index < 6; index++) order.push(keyOf.get((await scene.worker.take()).runId));
+    for (const key of ["", "a", "b"]) expect(order.filter((one) => one === key)).toHaveLength(2);
   });
 
   it("may be any text: '*', an empty one, quotes, a long one", async () => {
