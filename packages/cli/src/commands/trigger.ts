@@ -1,4 +1,5 @@
-import { sdkRuns } from "@torpor/contracts";
+import { deployments, sdkRuns } from "@torpor/contracts";
+import type { RouteClient } from "@torpor/http";
 import { sleep, systemClock } from "@torpor/kernel";
 import type { Command } from "../command.ts";
 import { flagOption, textOption } from "../command.ts";
@@ -24,6 +25,7 @@ export const trigger: Command = {
     const payload = parsePayload(textOption(input, "payload"));
     const delay = textOption(input, "delay");
     return await withConnection(context, input, async ({ client }) => {
+      await requireTask(client, task);
       const options = delay === undefined ? {} : { delay };
       const { id } = unwrap(await client.call(sdkRuns.trigger, { params: { taskId: task }, body: { payload, options } }));
       if (!flagOption(input, "wait")) {
@@ -47,6 +49,13 @@ export const trigger: Command = {
     });
   },
 };
+
+/** A trigger for a task that is not deployed yet waits for it; who types a command most likely mistyped the name. */
+async function requireTask(client: RouteClient, task: string): Promise<void> {
+  const found = await client.call(deployments.getTask, { params: { taskId: task } });
+  if (found.kind === "refused" && found.status === 404) throw new CommandFailure(EXIT.notFound, found.message, "deploy it first: ./torpor deploy <dir>");
+  unwrap(found);
+}
 
 function parsePayload(text: string | undefined): unknown {
   if (text === undefined) return undefined;
