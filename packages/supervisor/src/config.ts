@@ -88,7 +88,6 @@ export class ConfigError extends Error {
 export function readConfig(env: Env, options: { readonly instanceName: () => string }) {
   const e = checked(env);
   requireTogether(e);
-  const dispatchUrl = e.TRIGGER_WARM_START_DISPATCH_URL ?? e.TRIGGER_WARM_START_URL;
   return {
     instanceName: e.TRIGGER_WORKER_INSTANCE_NAME ?? options.instanceName(),
     platform: {
@@ -97,42 +96,10 @@ export function readConfig(env: Env, options: { readonly instanceName: () => str
       managedSecret: new Secret(e.MANAGED_WORKER_SECRET),
       heartbeatMs: e.TRIGGER_WORKER_HEARTBEAT_INTERVAL_SECONDS * MS_PER_S,
     },
-    workload: {
-      listen: { host: e.TRIGGER_WORKLOAD_API_HOST_INTERNAL, port: e.TRIGGER_WORKLOAD_API_PORT_INTERNAL },
-      protocol: e.TRIGGER_WORKLOAD_API_PROTOCOL,
-      domain: e.TRIGGER_WORKLOAD_API_DOMAIN ?? "127.0.0.1",
-      /** 0: the port that it listens on. */
-      externalPort: e.TRIGGER_WORKLOAD_API_PORT_EXTERNAL,
-      token:
-        e.WORKLOAD_TOKEN_ENFORCEMENT === "disabled"
-          ? ({ kind: "off" } as const)
-          : ({ kind: "on", enforce: e.WORKLOAD_TOKEN_ENFORCEMENT === "enforce", secret: new Secret(e.WORKLOAD_TOKEN_SECRET ?? ""), expiresAt: e.WORKLOAD_TOKEN_EXP } as const),
-      socketGraceMs: e.TORPOR_SOCKET_GRACE_MS,
-    },
-    runner: {
-      otlpEndpoint: e.OTEL_EXPORTER_OTLP_ENDPOINT,
-      heartbeatSeconds: e.RUNNER_HEARTBEAT_INTERVAL_SECONDS,
-      pollSeconds: e.RUNNER_SNAPSHOT_POLL_INTERVAL_SECONDS,
-      metadataUrl: e.TRIGGER_METADATA_URL,
-      warmStartUrl: e.TRIGGER_WARM_START_URL,
-      prettyLogs: e.RUNNER_PRETTY_LOGS,
-      sendDebugLogs: e.SEND_RUN_DEBUG_LOGS,
-      additionalEnv: additionalEnv(e.RUNNER_ADDITIONAL_ENV_VARS),
-    },
-    dequeue: {
-      enabled: e.TRIGGER_DEQUEUE_ENABLED,
-      queueClass: e.TRIGGER_WORKER_QUEUE_CLASS,
-      consumerCount: e.TRIGGER_DEQUEUE_MAX_CONSUMER_COUNT,
-      intervalMs: e.TRIGGER_DEQUEUE_INTERVAL_MS,
-      idleIntervalMs: e.TRIGGER_DEQUEUE_IDLE_INTERVAL_MS,
-      timeoutMs: e.TORPOR_DEQUEUE_TIMEOUT_MS,
-      cpuOvercommit: e.TORPOR_CPU_OVERCOMMIT,
-      memoryOvercommit: e.TORPOR_MEMORY_OVERCOMMIT,
-    },
-    warmStart:
-      dispatchUrl === undefined
-        ? ({ kind: "off" } as const)
-        : ({ kind: "on", dispatchUrl, verifyDelayMs: e.TRIGGER_WARM_START_VERIFY_ENABLED ? e.TRIGGER_WARM_START_VERIFY_DELAY_MS : undefined } as const),
+    workload: workloadConfig(e),
+    runner: runnerConfig(e),
+    dequeue: dequeueConfig(e),
+    warmStart: warmStartConfig(e),
     gateway: {
       url: e.COMPUTE_GATEWAY_URL,
       token: e.COMPUTE_GATEWAY_AUTH_TOKEN === undefined ? undefined : new Secret(e.COMPUTE_GATEWAY_AUTH_TOKEN),
@@ -140,16 +107,7 @@ export function readConfig(env: Env, options: { readonly instanceName: () => str
       createAttempts: e.COMPUTE_INSTANCE_CREATE_MAX_ATTEMPTS,
       createRetryBaseMs: e.COMPUTE_INSTANCE_CREATE_RETRY_BASE_DELAY_MS,
     },
-    snapshots: e.COMPUTE_SNAPSHOTS_ENABLED
-      ? ({
-          kind: "on",
-          delayMs: e.COMPUTE_SNAPSHOT_DELAY_MS,
-          dispatchLimit: e.COMPUTE_SNAPSHOT_DISPATCH_LIMIT,
-          holdMs: e.TORPOR_SNAPSHOT_HOLD_MS,
-          timeoutMs: e.TORPOR_SNAPSHOT_TIMEOUT_MS,
-          callbackUrl: e.TORPOR_SNAPSHOT_CALLBACK_URL,
-        } as const)
-      : ({ kind: "off" } as const),
+    snapshots: snapshotsConfig(e),
     sweepIntervalMs: e.TORPOR_SWEEP_INTERVAL_MS,
     idleRunnerMs: e.TORPOR_IDLE_RUNNER_MS,
     drainMs: e.TORPOR_DRAIN_MS,
@@ -160,6 +118,67 @@ export function readConfig(env: Env, options: { readonly instanceName: () => str
 }
 
 export type SupervisorConfig = ReturnType<typeof readConfig>;
+
+function workloadConfig(e: Read) {
+  const enforcement = e.WORKLOAD_TOKEN_ENFORCEMENT;
+  return {
+    listen: { host: e.TRIGGER_WORKLOAD_API_HOST_INTERNAL, port: e.TRIGGER_WORKLOAD_API_PORT_INTERNAL },
+    protocol: e.TRIGGER_WORKLOAD_API_PROTOCOL,
+    domain: e.TRIGGER_WORKLOAD_API_DOMAIN ?? "127.0.0.1",
+    /** 0: the port that it listens on. */
+    externalPort: e.TRIGGER_WORKLOAD_API_PORT_EXTERNAL,
+    token:
+      enforcement === "disabled"
+        ? ({ kind: "off" } as const)
+        : ({ kind: "on", enforce: enforcement === "enforce", secret: new Secret(e.WORKLOAD_TOKEN_SECRET ?? ""), expiresAt: e.WORKLOAD_TOKEN_EXP } as const),
+    /** How long a runner may be silent after its socket was lost before it loses its sleep (L3). */
+    socketGraceMs: e.TORPOR_SOCKET_GRACE_MS,
+  };
+}
+
+function runnerConfig(e: Read) {
+  return {
+    otlpEndpoint: e.OTEL_EXPORTER_OTLP_ENDPOINT,
+    heartbeatSeconds: e.RUNNER_HEARTBEAT_INTERVAL_SECONDS,
+    pollSeconds: e.RUNNER_SNAPSHOT_POLL_INTERVAL_SECONDS,
+    metadataUrl: e.TRIGGER_METADATA_URL,
+    warmStartUrl: e.TRIGGER_WARM_START_URL,
+    prettyLogs: e.RUNNER_PRETTY_LOGS,
+    sendDebugLogs: e.SEND_RUN_DEBUG_LOGS,
+    additionalEnv: additionalEnv(e.RUNNER_ADDITIONAL_ENV_VARS),
+  };
+}
+
+function dequeueConfig(e: Read) {
+  return {
+    enabled: e.TRIGGER_DEQUEUE_ENABLED,
+    queueClass: e.TRIGGER_WORKER_QUEUE_CLASS,
+    consumerCount: e.TRIGGER_DEQUEUE_MAX_CONSUMER_COUNT,
+    intervalMs: e.TRIGGER_DEQUEUE_INTERVAL_MS,
+    idleIntervalMs: e.TRIGGER_DEQUEUE_IDLE_INTERVAL_MS,
+    timeoutMs: e.TORPOR_DEQUEUE_TIMEOUT_MS,
+    cpuOvercommit: e.TORPOR_CPU_OVERCOMMIT,
+    memoryOvercommit: e.TORPOR_MEMORY_OVERCOMMIT,
+  };
+}
+
+function warmStartConfig(e: Read) {
+  const dispatchUrl = e.TRIGGER_WARM_START_DISPATCH_URL ?? e.TRIGGER_WARM_START_URL;
+  if (dispatchUrl === undefined) return { kind: "off" } as const;
+  return { kind: "on", dispatchUrl, verifyDelayMs: e.TRIGGER_WARM_START_VERIFY_ENABLED ? e.TRIGGER_WARM_START_VERIFY_DELAY_MS : undefined } as const;
+}
+
+function snapshotsConfig(e: Read) {
+  if (!e.COMPUTE_SNAPSHOTS_ENABLED) return { kind: "off" } as const;
+  return {
+    kind: "on",
+    delayMs: e.COMPUTE_SNAPSHOT_DELAY_MS,
+    dispatchLimit: e.COMPUTE_SNAPSHOT_DISPATCH_LIMIT,
+    holdMs: e.TORPOR_SNAPSHOT_HOLD_MS,
+    timeoutMs: e.TORPOR_SNAPSHOT_TIMEOUT_MS,
+    callbackUrl: e.TORPOR_SNAPSHOT_CALLBACK_URL,
+  } as const;
+}
 
 function checked(env: Env): Read {
   const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value !== ""));

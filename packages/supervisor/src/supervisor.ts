@@ -85,7 +85,7 @@ function serveWorkload(config: SupervisorConfig, core: Core, log: Log): Promise<
       });
       app.get("/health", async () => "OK");
       app.get("/ready", async (_request, reply) => (core.state.ready && !core.state.draining ? "OK" : reply.code(503).send("not taking runs")));
-      app.addHook("onReady", async () => core.sockets.attach(app.server));
+      app.addHook("onReady", async () => core.sockets.attach(app.server, core.socketHandlers));
     },
   });
 }

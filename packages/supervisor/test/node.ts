@@ -179,13 +179,8 @@ export class TestNode {
   }
 }
 
-const printLog: typeof silentLog = {
-  debug: () => {},
-  info: (fields, message) => console.log("info", message, JSON.stringify(fields)),
-  warn: (fields, message) => console.log("warn", message, JSON.stringify(fields)),
-  error: (fields, message) => console.log("error", message, fields),
-  with: () => printLog,
-};
+const print = (fields: object, message: string): void => void process.stderr.write(`${message} ${JSON.stringify(fields)}\n`);
+const printLog: typeof silentLog = { debug: () => {}, info: print, warn: print, error: print, with: () => printLog };
 
 /** A runner as the supervisor sees it: its calls, with its id. */
 export class TestRunner {

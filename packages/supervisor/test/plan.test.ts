@@ -67,7 +67,7 @@ describe("the life of an intent", () => {
 
   it("refuses a step that the table does not have", () => {
     expect(() => nextIntentState("accepted", "cancel")).toThrow("Cannot cancel an intent that is accepted");
-    expect(() => nextIntentState("scheduled", "freeze")).toThrow();
+    expect(() => nextIntentState("scheduled", "freeze")).toThrow("Cannot freeze an intent that is scheduled");
   });
 
   it("prints itself for the docs", () => {
@@ -75,9 +75,14 @@ describe("the life of an intent", () => {
   });
 });
 
+/** The latest snapshot of a run, as far as it matters here. */
+function latest(executionStatus: string, change: object = {}): never {
+  const snapshot = { id: "x", friendlyId: "snapshot_5", executionStatus, description: "", createdAt: new Date(0) };
+  return { version: "1", snapshot, run: { id: "r", friendlyId: "run_1", status: "EXECUTING", attemptNumber: 1 }, completedWaitpoints: [], ...change } as never;
+}
+
 describe("a sandbox that is found at a start", () => {
   const notes = { runId: "run_1", snapshotId: "snapshot_2", lineage: [], attemptNumber: 1, room: { cpu: 1, memoryGib: 1 }, isRestored: false };
-  const latest = (executionStatus: string, change: object = {}) => ({ version: "1", snapshot: { id: "x", friendlyId: "snapshot_5", executionStatus, description: "", createdAt: new Date(0) }, run: { id: "r", friendlyId: "run_1", status: "EXECUTING", attemptNumber: 1 }, completedWaitpoints: [], ...change }) as never;
   const ours = { checkpoint: { id: "c", friendlyId: "c", type: "COMPUTE", location: "mem_1" } };
 
   it.each([

@@ -170,19 +170,22 @@ async function run(env: Record<string, string>, options: { readonly signal?: Nod
   return { code, output, tookMs: performance.now() - askedAtMs };
 }
 
-describe("the process", () => {
-  const envFor = (): Record<string, string> => ({ ...ENV, TRIGGER_API_URL: wire.platformUrl, OTEL_EXPORTER_OTLP_ENDPOINT: `${wire.platformUrl}/otel`, COMPUTE_GATEWAY_URL: wire.gatewayUrl, TRIGGER_WORKLOAD_API_PORT_INTERNAL: "0" });
+/** Everything that the process needs to find its neighbours. */
+function envFor({ platformUrl, gatewayUrl }: Wire): Record<string, string> {
+  return { ...ENV, TRIGGER_API_URL: platformUrl, OTEL_EXPORTER_OTLP_ENDPOINT: `${platformUrl}/otel`, COMPUTE_GATEWAY_URL: gatewayUrl, TRIGGER_WORKLOAD_API_PORT_INTERNAL: "0" };
+}
 
+describe("the process", () => {
   it("drains at SIGTERM and exits with 0 within its bound", async () => {
     wire = await startWire();
-    const ended = await run({ ...envFor(), TORPOR_DRAIN_MS: "4000" }, { signal: "SIGTERM" });
+    const ended = await run({ ...envFor(wire), TORPOR_DRAIN_MS: "4000" }, { signal: "SIGTERM" });
     expect(ended.code).toBe(0);
     expect(ended.tookMs).toBeLessThan(6_000);
   });
 
   it("stops when its parent is gone", async () => {
     wire = await startWire();
-    expect((await run({ ...envFor(), TORPOR_STOP_WITH_STDIN: "1", TORPOR_DRAIN_MS: "2000" }, { closeStdin: true })).code).toBe(0);
+    expect((await run({ ...envFor(wire), TORPOR_STOP_WITH_STDIN: "1", TORPOR_DRAIN_MS: "2000" }, { closeStdin: true })).code).toBe(0);
   });
 
   it("says what is missing and exits with 2", async () => {

@@ -189,7 +189,7 @@ describe("the npm runner 4.8.3, unmodified", () => {
     wire.platform.wake(runId);
     await until("the run is finished", isFinished(runId), 15_000);
     const tookMs = performance.now() - wokenAt;
-    if (process.env["TEST_LOG"] !== undefined) console.log(`from the wait's end to the completion: ${Math.round(tookMs)} ms`);
+    if (process.env["TEST_LOG"] !== undefined) process.stderr.write(`from the wait's end to the completion: ${Math.round(tookMs)} ms\n`);
     expect(tookMs).toBeLessThan(2_000); // its next poll is 30 s away
     expect(wire.platform.statuses(runId)).toEqual(["QUEUED", "PENDING_EXECUTING", "EXECUTING", "EXECUTING_WITH_WAITPOINTS", "SUSPENDED", "QUEUED", "PENDING_EXECUTING", "EXECUTING", "FINISHED"]);
     expect(wire.platform.run(runId).completions).toMatchObject([{ ok: true }]);

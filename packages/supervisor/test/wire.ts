@@ -30,6 +30,8 @@ export interface Wire extends Closable {
   close(): Promise<void>;
 }
 
+const pass = async (): Promise<null> => null;
+
 export async function startWire(options: WireOptions = {}): Promise<Wire> {
   const scope = new Scope();
   let deliverTo = "";
@@ -41,7 +43,6 @@ export async function startWire(options: WireOptions = {}): Promise<Wire> {
     ...(options.host === undefined ? {} : { host: options.host }),
     deliver: async (body, headers) => (await request(deliverTo, { method: "POST", body, headers })).statusCode,
   });
-  const pass = async (): Promise<null> => null;
   let sockets: Server | undefined;
   const platformServer: RunningServer = scope.use(
     await startServer({

@@ -70,7 +70,7 @@ export class IdleRunners {
       });
     });
     this.#expected.delete(key);
-    for (const arrived of [...this.#arrivals]) arrived(key);
+    for (const arrived of this.#arrivals) arrived(key);
     return waiting;
   }
 
@@ -88,7 +88,7 @@ export class IdleRunners {
 
   /** Ends every poll; their runners exit or come again. */
   close(): void {
-    for (const controllerId of [...this.#registered.keys()]) this.#end(controllerId, null);
+    for (const controllerId of this.#registered.keys()) this.#end(controllerId, null);
   }
 
   #newest(key: string): Registration | undefined {

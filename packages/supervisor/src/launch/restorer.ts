@@ -11,6 +11,7 @@ import type { Log } from "@torpor/observe";
 import type { SupervisorConfig } from "../config.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { isPassing, type Platform } from "../platform/platform.ts";
+import type { Lineages } from "../runners/lineages.ts";
 import type { Runner } from "../runners/runner.ts";
 import type { Runners } from "../runners/runners.ts";
 import type { Intents } from "../snapshot/intents.ts";
@@ -32,6 +33,7 @@ export interface RestorerDeps {
   readonly placer: Placer;
   readonly runners: Runners;
   readonly intents: Intents;
+  readonly lineages: Lineages;
   readonly clock: Clock;
   readonly random: () => number;
   readonly log: Log;
@@ -54,17 +56,9 @@ export class Restorer {
   readonly #deps: RestorerDeps;
   /** How many names were used for each checkpoint. */
   readonly #namesUsed = new Map<string, number>();
-  /** Names that the runner of a sleeping run has had (R3). */
-  readonly #lineages = new Map<string, readonly string[]>();
 
   constructor(deps: RestorerDeps) {
     this.#deps = deps;
-  }
-
-  /** A runner was put to sleep: whoever is restored from it answers to its names. */
-  remember(runId: string, runner: Runner): void {
-    this.#lineages.set(runId, [...runner.lineage, runner.name]);
-    if (this.#lineages.size > MAX_REMEMBERED) this.#lineages.delete(this.#lineages.keys().next().value ?? "");
   }
 
   /** Restores the run's checkpoint into a new sandbox and continues the run. */
@@ -169,8 +163,7 @@ export class Restorer {
   }
 
   async #lineageOf(message: Message): Promise<readonly string[]> {
-    const known = this.#lineages.get(message.run.friendlyId);
-    this.#lineages.delete(message.run.friendlyId);
+    const known = this.#deps.lineages.take(message.run.friendlyId);
     if (known !== undefined) return known;
     const images = await this.#deps.gateway.images();
     const image = images.kind === "ok" ? images.body.snapshots.find(({ id }) => id === message.checkpoint.location) : undefined;

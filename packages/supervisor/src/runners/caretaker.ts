@@ -136,7 +136,7 @@ export class Caretaker {
   #missVanished(names: ReadonlySet<string>): void {
     const { runners, clock, endings } = this.#deps;
     const nowMs = clock.monotonicMs();
-    for (const runner of [...runners.all()]) {
+    for (const runner of runners.all()) {
       const isOurs = runner.instanceId !== null && runner.phase === "running" && nowMs - runner.createdMs > VANISHED_AFTER_MS;
       if (isOurs && !names.has(runner.name)) void endings.ended(runner, { exitCode: null, reason: "the gateway does not have it any more" });
     }
@@ -144,7 +144,7 @@ export class Caretaker {
 
   #reapIdle(): void {
     const { runners, clock, endings, idleMs } = this.#deps;
-    for (const runner of [...runners.all()]) {
+    for (const runner of runners.all()) {
       if (runner.phase !== "running" || clock.monotonicMs() - runner.heardMs <= idleMs) continue;
       if (runner.instanceId === null) runners.remove(runner.name);
       else if (runner.runId === null) void endings.retire(runner);

@@ -118,7 +118,7 @@ export class Intents {
 
   /** The runner is no more. */
   runnerEnded(runnerId: string): void {
-    for (const intent of [...this.#byRun.values()]) if (intent.runnerId === runnerId) this.#end(intent, "runner_ended", "snapshot.canceled");
+    for (const intent of this.#byRun.values()) if (intent.runnerId === runnerId) this.#end(intent, "runner_ended", "snapshot.canceled");
     for (const [runId, key] of this.#resting) if (key.runnerId === runnerId) this.#resting.delete(runId);
   }
 
@@ -146,7 +146,7 @@ export class Intents {
     this.#draining = true;
     this.#timer?.cancel();
     this.#timer = null;
-    for (const intent of [...this.#byRun.values()]) this.#end(intent, "shutdown", "snapshot.canceled");
+    for (const intent of this.#byRun.values()) this.#end(intent, "shutdown", "snapshot.canceled");
     await Promise.all([...this.#byRun.values()].map((intent) => intent.settled));
     await Promise.all(this.#working);
   }

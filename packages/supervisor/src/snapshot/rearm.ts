@@ -23,7 +23,7 @@ interface Watch {
 
 export interface RearmDeps {
   readonly platform: Platform;
-  readonly intents: () => Intents;
+  readonly intents: Intents;
   readonly clock: Clock;
   readonly log: Log;
   readonly enabled: () => boolean;
@@ -40,7 +40,7 @@ export class Rearm {
 
   /** The runner asked for news of its run and there is none: it is still at this snapshot. */
   stillAt(runner: Runner, runId: string, snapshotId: string): void {
-    if (!runner.adopted || runner.runId !== runId || !this.#deps.enabled() || this.#deps.intents().of(runId) !== undefined) return;
+    if (!runner.adopted || runner.runId !== runId || !this.#deps.enabled() || this.#deps.intents.of(runId) !== undefined) return;
     const nowMs = this.#deps.clock.monotonicMs();
     let watch = this.#watches.get(runner);
     if (watch?.snapshotId !== snapshotId) {
@@ -59,6 +59,6 @@ export class Rearm {
       return;
     }
     if (runner.runId !== runId || judgeWait(latest.body, watch.snapshotId).kind !== "waits") return;
-    this.#deps.intents().schedule({ runId, runnerId: runner.name, snapshotId: watch.snapshotId }, { why: "rearmed" });
+    this.#deps.intents.schedule({ runId, runnerId: runner.name, snapshotId: watch.snapshotId }, { why: "rearmed" });
   }
 }

@@ -6,19 +6,20 @@
 // S3  When the platform's word was lost, its latest snapshot is read. Nobody guesses: a sandbox that may have been
 //     accepted stays frozen as long as the gateway holds it.
 // S4  While it is frozen we send the run's heartbeat for it: the time must not count against a stall.
-import { Limiter, sleep, type Clock } from "@torpor/kernel";
+import type { gateway as gatewayRoutes, ReplyOf } from "@torpor/contracts";
 import { withRetries, type CallOutcome } from "@torpor/http";
-import type { SnapshotAccepted } from "@torpor/contracts";
-import type { z } from "zod";
+import { Limiter, sleep, type Clock } from "@torpor/kernel";
 import type { Gateway } from "../gateway/gateway.ts";
 import { isPassing, type Platform } from "../platform/platform.ts";
 import type { Runner } from "../runners/runner.ts";
 import type { Runners } from "../runners/runners.ts";
 import type { Callbacks, ExpectedCallback, SnapshotResult } from "./callbacks.ts";
+import { failReasonOf, refusalReasonOf } from "./failReasons.ts";
 import type { Intent, WrittenImage } from "./intent.ts";
 import type { FailReason } from "./lifeCycle.ts";
 import { reportSuspension, type ReportDeps } from "./report.ts";
 import type { TellSnapshot } from "./tell.ts";
+import { heartbeatFor } from "./heartbeat.ts";
 import { judgeWait } from "./verdict.ts";
 
 const HOLD = "hold";
@@ -36,6 +37,7 @@ export interface SleeperDeps {
   readonly clock: Clock;
   readonly random: () => number;
   readonly tell: TellSnapshot;
+  /** Freezes at once. */
   readonly limit: number;
   readonly holdMs: number;
   readonly timeoutMs: number;
@@ -72,7 +74,7 @@ export class Sleeper {
 
   /** The last part alone, for a held sandbox that was found at a start. */
   async resume(intent: Intent, image: WrittenImage): Promise<void> {
-    const stopHeartbeats = this.#heartbeatFor(intent);
+    const stopHeartbeats = heartbeatFor(intent, this.#deps);
     try {
       await this.#decide(intent, image);
     } finally {
@@ -92,7 +94,7 @@ export class Sleeper {
     const runner = this.#deps.runners.get(intent.runnerId);
     if (runner === undefined) return this.#fail(intent, "sandbox_gone");
     if (!(await this.#stillWaits(intent)) || !(await this.#quiet(intent, runner))) return;
-    const stopHeartbeats = this.#heartbeatFor(intent);
+    const stopHeartbeats = heartbeatFor(intent, this.#deps);
     try {
       const image = await this.#freeze(intent, runner);
       if (image !== null) await this.#decide(intent, image);
@@ -158,7 +160,7 @@ export class Sleeper {
     return result;
   }
 
-  async #written(intent: Intent, result: SnapshotResult | null, asked: z.infer<typeof SnapshotAccepted>): Promise<WrittenImage | null> {
+  async #written(intent: Intent, result: SnapshotResult | null, asked: ReplyOf<typeof gatewayRoutes.snapshotInstance>): Promise<WrittenImage | null> {
     const { clock, holdMs, tell } = this.#deps;
     const isOther = result?.status === "completed" && asked !== undefined && asked.snapshot_id !== result.snapshot_id;
     if (result === null || result.status === "failed" || isOther) {
@@ -245,30 +247,4 @@ export class Sleeper {
     const { clock, random, stop } = this.#deps;
     return withRetries({ attempts: THAW_ATTEMPTS, baseMs: 100, maxMs: 5_000, clock, random, signal: stop, retryable: isPassing }, call);
   }
-
-  /** S4. */
-  #heartbeatFor(intent: Intent): () => void {
-    const { clock, platform, heartbeatMs } = this.#deps;
-    const beat = (): void => {
-      void platform.runHeartbeat(intent, {}, { runnerId: intent.runnerId });
-      timer = clock.after(heartbeatMs, beat);
-    };
-    let timer = clock.after(heartbeatMs, beat);
-    return () => timer.cancel();
-  }
-}
-
-function failReasonOf(result: SnapshotResult | null): FailReason {
-  if (result === null) return "timed_out";
-  if (result.status === "completed") return "internal";
-  const { reason } = result;
-  if (reason === undefined) return "checkpoint_failed";
-  return reason === "canceled" || reason === "shutdown" ? "interrupted" : reason;
-}
-
-function refusalReasonOf(asked: Exclude<CallOutcome<unknown>, { kind: "ok" }>): FailReason {
-  if (asked.kind === "unreachable") return "gateway_unreachable";
-  if (asked.status === 404) return "sandbox_gone";
-  if (asked.status === 501) return "not_supported";
-  return asked.status === 409 || asked.status === 503 || asked.status === 429 ? "gateway_busy" : "checkpoint_failed";
 }

@@ -70,7 +70,6 @@ function suspend(
   caller: WorkloadCaller,
   headers: Readonly<Record<string, string | string[] | undefined>>,
 ): { ok: true } | Answer<{ ok: false; error: string }> {
-  const refuse = (error: string): Answer<{ ok: false; error: string }> => new Answer({ ok: false, error }, { status: 400 });
   const { runner } = caller;
   if (runner === null) return refuse(`Cannot suspend ${at.runId}: ${WORKLOAD_HEADERS.runnerId} is missing`);
   for (const name of [WORKLOAD_HEADERS.deploymentVersion, WORKLOAD_HEADERS.projectRef]) {
@@ -83,3 +82,7 @@ function suspend(
   return { ok: true };
 }
 
+/** The runner stays up and waits in memory. */
+function refuse(error: string): Answer<{ ok: false; error: string }> {
+  return new Answer({ ok: false, error }, { status: 400 });
+}

@@ -7,7 +7,7 @@
 // A4  A repeat of a call whose first answer was lost is refused by the engine. The runner is told what became of the first.
 import { TorporError, type RunExecutionData } from "@torpor/contracts";
 import { sleep, type Clock } from "@torpor/kernel";
-import { Answer, type CallOutcome } from "@torpor/http";
+import type { Answer, CallOutcome } from "@torpor/http";
 import { persistently, type Persisted } from "../platform/persistent.ts";
 import type { Platform } from "../platform/platform.ts";
 import type { Runner } from "../runners/runner.ts";

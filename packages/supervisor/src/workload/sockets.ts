@@ -22,6 +22,10 @@ export interface SocketsDeps {
   readonly log: Log;
   /** Who connects; rejects when it may not. */
   readonly identify: (caller: SocketCaller) => Promise<Runner>;
+}
+
+/** What runners say over their sockets. */
+export interface SocketHandlers {
   readonly onStart: (runner: Runner, message: RunSocketMessage) => void;
   readonly onStop: (runner: Runner, message: RunSocketMessage) => void;
   /** The runner is reachable again; what was pushed to it meanwhile is lost. */
@@ -36,13 +40,15 @@ export class RunnerSockets implements Closable {
   readonly #deps: SocketsDeps;
   readonly #newest = new Map<string, Socket>();
   #io: Server | null = null;
+  #handlers: SocketHandlers | null = null;
 
   constructor(deps: SocketsDeps) {
     this.#deps = deps;
   }
 
   /** Takes the upgrade requests of a server. */
-  attach(server: NodeServer): void {
+  attach(server: NodeServer, handlers: SocketHandlers): void {
+    this.#handlers = handlers;
     const io = new Server(server, { transports: ["websocket"], serveClient: false, maxHttpBufferSize: MAX_MESSAGE_BYTES, connectTimeout: 10_000 });
     this.#io = io;
     io.of(WORKLOAD_SOCKET.namespace).on("connection", (socket) => void this.#connected(socket));
@@ -94,7 +100,7 @@ export class RunnerSockets implements Closable {
     socket.on("disconnect", () => this.#disconnected(runner, socket));
     runner.socketLostMs = null;
     runner.heardMs = this.#deps.clock.monotonicMs();
-    if (runner.hadSocket || runner.lineage.length > 0) this.#deps.onBack(runner);
+    if (runner.hadSocket || runner.lineage.length > 0) this.#handlers?.onBack(runner);
     runner.hadSocket = true;
   }
 
@@ -108,8 +114,8 @@ export class RunnerSockets implements Closable {
     const message = RunSocketMessage.safeParse(payload);
     if (!message.success) return this.#deps.log.warn({ runnerId: runner.name, event }, "a runner's message cannot be read and is ignored");
     runner.heardMs = this.#deps.clock.monotonicMs();
-    if (event === WORKLOAD_SOCKET.start) this.#deps.onStart(runner, message.data);
-    else this.#deps.onStop(runner, message.data);
+    if (event === WORKLOAD_SOCKET.start) this.#handlers?.onStart(runner, message.data);
+    else this.#handlers?.onStop(runner, message.data);
   }
 }
 
