@@ -356,3 +356,9 @@ create table run_events (
   properties json,
   primary key (run_id, seq)
 );
+
+-- Their rows come and go all the time: dead ones are cleared away by their number, not by their share.
+alter table ready set (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
+alter table slots set (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
+alter table edges set (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
+alter table timers set (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);

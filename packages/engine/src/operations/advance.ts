@@ -28,8 +28,11 @@ export interface AdvanceOptions {
 /** Events after which the memory image, the waitpoints it wakes up with and their batch are still needed. */
 const KEEPS_SLEEP: ReadonlySet<RunEvent> = new Set<RunEvent>(["dequeue", "giveBack"]);
 
-/** Moves a locked run along the table and does everything that follows from it. Answers the run as it is then. */
-export async function advance(core: Core, tx: Transaction, run: RunRow, event: RunEvent, options: AdvanceOptions): Promise<RunRow> {
+/**
+ * Moves a locked run along the table and does everything that follows from it. Answers the run as it will be: the write is
+ * on its way, and the transaction fails if it does.
+ */
+export function advance(core: Core, tx: Transaction, run: RunRow, event: RunEvent, options: AdvanceOptions): RunRow {
   const step = transition(run.execution_status, event);
   // Clocks of two processes may disagree; a history does not run backwards.
   const at = options.at > run.snapshot_at ? options.at : run.snapshot_at;
@@ -42,7 +45,7 @@ export async function advance(core: Core, tx: Transaction, run: RunRow, event: R
   const attemptNumber = options.attemptNumber ?? run.attempt_number;
   const shown = step.shown ?? status;
   const worker = options.worker;
-  const appended = await appendSnapshot(tx, {
+  void appendSnapshot(tx, {
     runId: run.id,
     expected: run.snapshot_id,
     id,
@@ -62,7 +65,6 @@ export async function advance(core: Core, tx: Transaction, run: RunRow, event: R
     score: options.score ?? run.score,
     notify: step.notify === true,
   });
-  if (!appended) throw new Error(`Cannot ${event} run ${run.id}: its snapshot ${run.snapshot_id} changed under its lock`);
   if (effects.ready === "enter") tx.afterCommit(() => core.wakes.ready());
   if (effects.slot === "free") tx.afterCommit(() => core.wakes.room());
   if (stallDueAt instanceof Date) tx.afterCommit(() => core.wakes.timer(stallDueAt));

@@ -25,7 +25,7 @@ export async function cancelLocked(core: Core, tx: Transaction, run: RunRow, rea
   }
   const at = now(core);
   if (nextStep(run.execution_status, "cancel")?.to === "PENDING_CANCEL") {
-    await advance(core, tx, run, "cancel", { at, description: `Being canceled: ${reason}`.slice(0, 300) });
+    advance(core, tx, run, "cancel", { at, description: `Being canceled: ${reason}`.slice(0, 300) });
   } else {
     await finishRun(core, tx, run, { at, event: "cancel", description: `Canceled: ${reason}`.slice(0, 300), status: "CANCELED", error: canceledError(reason) });
   }

@@ -96,11 +96,11 @@ async function carryOut(core: Core, tx: Transaction, run: RunRow, completion: Ta
 async function retry(core: Core, tx: Transaction, run: RunRow, decision: Extract<CompletionDecision, { kind: "retryNow" | "retryLater" }>, at: Date, usageMs: number): Promise<{ run: RunRow; attemptStatus: AttemptStatus }> {
   const duration_ms = run.duration_ms + usageMs;
   if (decision.kind === "retryNow") {
-    const waiting = await advance(core, tx, run, "retryNow", { at, description: describe(`Attempt ${run.attempt_number} failed, next one on the same runner`, decision), patch: { retry_ready: true, duration_ms } });
+    const waiting = advance(core, tx, run, "retryNow", { at, description: describe(`Attempt ${run.attempt_number} failed, next one on the same runner`, decision), patch: { retry_ready: true, duration_ms } });
     return { run: waiting, attemptStatus: "RETRY_IMMEDIATELY" };
   }
   const machine = decision.machine === undefined ? {} : { machine: decision.machine };
-  const queued = await advance(core, tx, run, "retryLater", {
+  const queued = advance(core, tx, run, "retryLater", {
     at,
     description: describe(`Attempt ${run.attempt_number} failed, queued again${decision.machine === undefined ? "" : ` for ${decision.machine}`}`, decision),
     score: new Date(at.getTime() + decision.delayMs),

@@ -98,7 +98,7 @@ async function enqueueParked(core: Core, runId: string, queueName: string): Prom
     if (run?.execution_status !== "RUN_CREATED") return;
     const at = now(core);
     await setQueue(tx, runId, queueName);
-    await advance(core, tx, run, "enqueue", { at, description: "A version that knows it was deployed: queued" });
+    advance(core, tx, run, "enqueue", { at, description: "A version that knows it was deployed: queued" });
     await armTtl(core, tx, run, at);
   });
 }

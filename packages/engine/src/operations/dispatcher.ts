@@ -35,6 +35,7 @@ export class Dispatcher {
   #alarm: Timer | undefined;
   #alarmAtMs = Number.POSITIVE_INFINITY;
   #looking: Promise<void> = Promise.resolve();
+  readonly #returning = new Set<Promise<void>>();
 
   constructor(core: Core, giveBack: (worker: WorkerRef, message: DequeuedMessage) => Promise<void>) {
     this.#core = core;
@@ -74,12 +75,13 @@ export class Dispatcher {
     if (this.#waiters.size > 0 && (this.#wasBlocked || this.#isLooking)) void this.#look();
   }
 
-  /** Answers everybody with nothing and waits for the look in flight. */
+  /** Answers everybody with nothing, waits for the look in flight and gives back what it brought. */
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#alarm?.cancel();
     for (const waiter of [...this.#waiters]) waiter.answer([]);
     await this.#looking;
+    await Promise.all(this.#returning);
   }
 
   /** Resolves when a look that began after the call is over. */
@@ -124,7 +126,7 @@ export class Dispatcher {
       const waiter = waiters[at];
       if (waiter === undefined) return;
       // Left while the look was in flight: the run is his, and nobody would start it.
-      if (waiter.isGone()) void this.#return(waiter.worker, message);
+      if (waiter.isGone()) this.#return(waiter.worker, message);
       else waiter.answer([message]);
     });
     if (this.#waiters.size === 0) return;
@@ -133,12 +135,11 @@ export class Dispatcher {
     if (round.nextAt !== null) this.#wakeIn(Math.max(0, round.nextAt.getTime() - this.#core.clock.nowMs()));
   }
 
-  async #return(worker: WorkerRef, message: DequeuedMessage): Promise<void> {
-    try {
-      await this.#giveBack(worker, message);
-    } catch (error) {
-      this.#core.log.warn({ err: error, run: message.run.friendlyId }, "cannot give a run back that nobody waits for; its stall timer will");
-    }
+  #return(worker: WorkerRef, message: DequeuedMessage): void {
+    const work = this.#giveBack(worker, message)
+      .catch((error: unknown) => this.#core.log.warn({ err: error, run: message.run.friendlyId }, "cannot give a run back that nobody waits for; its stall timer will"))
+      .finally(() => this.#returning.delete(work));
+    this.#returning.add(work);
   }
 
   /** Looks after that time at the latest. */

@@ -23,7 +23,7 @@ export interface Ending {
 
 /** The one way in which a run ends: its row, its waitpoint, its batch and, when it was cancelled, its children. */
 export async function finishRun(core: Core, tx: Transaction, run: RunRow, ending: Ending): Promise<RunRow> {
-  const finished = await advance(core, tx, run, ending.event ?? "finish", {
+  const finished = advance(core, tx, run, ending.event ?? "finish", {
     at: ending.at,
     description: ending.description,
     finalStatus: ending.status,

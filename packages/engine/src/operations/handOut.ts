@@ -84,13 +84,13 @@ function decide(queued: QueuedRun): HandOutDecision {
 async function act(core: Core, tx: Transaction, assignment: Assignment, sleep: SleepFacts, at: Date): Promise<DequeuedMessage | undefined> {
   const { queued, decision, worker } = assignment;
   if (decision.kind === "park") {
-    await advance(core, tx, queued, "park", { at, description: decision.reason });
+    advance(core, tx, queued, "park", { at, description: decision.reason });
     return undefined;
   }
   if (worker === undefined) return undefined; // more were locked than asked for: they stay ready
   const isFirst = queued.first_dequeued_at === null;
   const checkpoint = queued.checkpoint_id === null ? undefined : sleep.checkpoints.get(queued.checkpoint_id);
-  const run: RunRow = await advance(core, tx, queued, "dequeue", {
+  const run: RunRow = advance(core, tx, queued, "dequeue", {
     at,
     description: checkpoint === undefined ? "Handed to a node" : "Handed to a node, to be restored",
     worker,

@@ -25,11 +25,11 @@ export async function resumeLocked(core: Core, tx: Transaction, run: RunRow): Pr
   if (blockers.some((blocker) => blocker.status === "PENDING")) return "blocked";
   if (run.execution_status === "SUSPENDED") {
     if (run.checkpoint_id === null) throw new Error(`Cannot resume run ${run.id}: it sleeps without a checkpoint`);
-    await advance(core, tx, run, "resume", { at: now(core), description: "The wait is over: queued, to be restored" });
+    advance(core, tx, run, "resume", { at: now(core), description: "The wait is over: queued, to be restored" });
     return "resumed";
   }
   // A runner ignores a resume that brings nothing, for ever: an empty one is never made.
   if (blockers.length === 0) return "not_waiting";
-  await advance(core, tx, run, "resume", { at: now(core), description: "The wait is over" });
+  advance(core, tx, run, "resume", { at: now(core), description: "The wait is over" });
   return "resumed";
 }

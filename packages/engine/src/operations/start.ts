@@ -23,7 +23,7 @@ export async function startAttempt(core: Core, encryptionKey: Buffer, worker: Wo
     const at = now(core);
     const attemptNumber = locked.attempt_number + 1;
     const startedAt = facts.started_at ?? at;
-    const run = await advance(core, tx, locked, "start", {
+    const run = advance(core, tx, locked, "start", {
       at,
       description: `Attempt ${attemptNumber} started`,
       attemptNumber,

@@ -31,7 +31,7 @@ export async function completeSuspension(core: Core, worker: WorkerRef, runId: s
     const at = now(core);
     const checkpointId = newId(at.getTime(), core.random);
     await insertCheckpoint(tx, checkpointId, run.id, result.checkpoint, at);
-    await advance(core, tx, run, "suspend", { at, description: "Asleep", checkpointId, worker });
+    advance(core, tx, run, "suspend", { at, description: "Asleep", checkpointId, worker });
     return { kind: "accepted", checkpointId: friendly("checkpoint", checkpointId) };
   });
 }
@@ -48,7 +48,7 @@ export async function continueRun(core: Core, worker: WorkerRef, runId: string, 
     }
     if (nextStep(run.execution_status, "continue") === undefined) return refuse("request_unprocessable", `Cannot continue run ${runId}: its execution status is ${run.execution_status}`);
     if (run.checkpoint_id === null) return refuse("request_unprocessable", `Cannot continue run ${runId}: it has no checkpoint and must be started`);
-    const continued = await advance(core, tx, run, "continue", { at: now(core), description: "Awake", worker, patch: { nack_count: 0 } });
+    const continued = advance(core, tx, run, "continue", { at: now(core), description: "Awake", worker, patch: { nack_count: 0 } });
     return { kind: "continued", result: toWire(continued) };
   });
 }
@@ -104,7 +104,7 @@ export async function giveBack(core: Core, tx: Transaction, run: RunRow, descrip
     return false;
   }
   const score = decision.delayMs === 0 ? run.score : new Date(at.getTime() + decision.delayMs);
-  await advance(core, tx, run, "giveBack", { at, description, score, patch: { nack_count: times }, ...by });
+  advance(core, tx, run, "giveBack", { at, description, score, patch: { nack_count: times }, ...by });
   return true;
 }
 
@@ -112,7 +112,7 @@ export async function giveBack(core: Core, tx: Transaction, run: RunRow, descrip
 export async function undoHandOut(core: Core, worker: WorkerRef, runId: string, snapshotId: string): Promise<void> {
   await core.db.transaction(async (tx) => {
     const run = await lockHandedOut(tx, runId, snapshotId, "take back");
-    if (!("kind" in run)) await advance(core, tx, run, "giveBack", { at: now(core), description: "Given back: the node left before it had it", worker });
+    if (!("kind" in run)) advance(core, tx, run, "giveBack", { at: now(core), description: "Given back: the node left before it had it", worker });
   });
 }
 
@@ -121,7 +121,7 @@ async function startOver(core: Core, tx: Transaction, run: RunRow, why: string, 
   const at = now(core);
   const hasAttemptsLeft = run.max_attempts !== null && run.attempt_number < Math.min(run.max_attempts, core.settings.completion.maxAttempts);
   if (hasAttemptsLeft) {
-    await advance(core, tx, run, "startOver", { at, description: `Started over, its memory image was refused: ${why}`.slice(0, 300), worker });
+    advance(core, tx, run, "startOver", { at, description: `Started over, its memory image was refused: ${why}`.slice(0, 300), worker });
     return;
   }
   const error = internalError("TASK_EXECUTION_ABORTED", `The memory image of the run was refused, and no attempts are left: ${why}`);

@@ -4,7 +4,7 @@ import { annotationsOf, type Annotations } from "../domain/annotations.ts";
 import { isFinal, keyStillCounts, storedKey } from "../domain/idempotency.ts";
 import { bodyOf, friendly, newId, snapshotIdBody } from "../domain/ids.ts";
 import { sanitizeQueueName, scoreAt, taskQueueName } from "../domain/queueing.ts";
-import type { Transaction } from "../sql/database.ts";
+import type { Queryable, Transaction } from "../sql/database.ts";
 import { deploymentByVersion, queueOfTask, type DeploymentRow } from "../sql/deployments.ts";
 import { claimKey, lockKey, moveKey } from "../sql/idempotency.ts";
 import { insertRun, runOfRequest, type NewRun } from "../sql/newRuns.ts";
@@ -28,7 +28,7 @@ export async function trigger(core: Core, env: EnvironmentRef, task: string, opt
   const at = now(core);
   const run = draft(core, env, task, options, at, {});
   const made = await insertRun(core.db, run);
-  if (made === undefined) return repeated(core, env, options);
+  if (made === undefined) return repeated(core.db, env, options);
   announce(core, run, made.ttl_seconds, at);
   return { kind: "triggered", runId: friendly("run", run.id), isCached: false };
 }
@@ -54,7 +54,7 @@ export async function triggerIn(core: Core, tx: Transaction, env: EnvironmentRef
   const run = draft(core, env, task, options, at, { id, parent, parentAnnotations, locked, item, isWaitedFor });
   const made = await insertRun(tx, run);
   if (made === undefined) {
-    const first = await repeated(core, env, options);
+    const first = await repeated(tx, env, options);
     if (first.kind === "triggered") await waitForExisting(core, tx, parent, bodyOf("run", first.runId) ?? "", waits, item, at);
     return first;
   }
@@ -129,8 +129,8 @@ async function waitForNew(core: Core, tx: Transaction, parent: RunRow | undefine
 }
 
 /** The same call came before (a client that never got its answer): it gets the same run. */
-async function repeated(core: Core, env: EnvironmentRef, options: TriggerOptions): Promise<TriggerOutcome> {
-  const runId = await runOfRequest(core.db, env.id, storedKey(options.requestKey ?? ""));
+async function repeated(db: Queryable, env: EnvironmentRef, options: TriggerOptions): Promise<TriggerOutcome> {
+  const runId = await runOfRequest(db, env.id, storedKey(options.requestKey ?? ""));
   if (runId === undefined) throw new TorporError("internal", `Cannot find the run of request ${options.requestKey}`);
   return { kind: "triggered", runId: friendly("run", runId), isCached: false };
 }

@@ -5,7 +5,8 @@ import { sql, type Queryable, type Statement } from "./database.ts";
 // The one place that writes an execution status: the run's row and its history change together, and with them
 // everything that follows from the status (slot, place in the queue, timers, waits), in one statement.
 //
-//   S1  The write names the snapshot that it believes to be the latest. Zero rows: somebody was faster.
+//   S1  The write names the snapshot that it believes to be the latest. If that is not so the statement fails, and the
+//       transaction with it: nobody has to wait for its answer before the commit is sent.
 //   S2  A resume's snapshot and its completed waitpoints are one statement (L9).
 
 /** Other columns of the run that a move may set. */
@@ -60,10 +61,10 @@ export interface Append {
 /** Name of the channel on which runs are named that have something new for their runner. */
 export const RUN_CHANNEL = "torpor_run";
 
-/** Appends a snapshot; false when `expected` is no longer the latest, in which case nothing was written. */
-export async function appendSnapshot(db: Queryable, append: Append): Promise<boolean> {
+/** Appends a snapshot to a locked run; fails the transaction when `expected` is not the latest (S1). */
+export async function appendSnapshot(db: Queryable, append: Append): Promise<void> {
   const { statement, params } = build(append);
-  return (await db.query(statement, params)).length === 1;
+  await db.query(statement, params);
 }
 
 const FIXED = 17;
@@ -118,8 +119,9 @@ function text(a: Append, columns: readonly string[]): string {
     ...consequenceParts(a.consequences, a.bringsWaitpoints),
     ...stallParts(a, FIXED + columns.length + 1),
   ];
-  const told = a.notify ? `, pg_notify('${RUN_CHANNEL}', id)` : "";
-  return `with ${parts.join(",\n")}\nselect id, $17::timestamptz${told} from moved`;
+  const told = a.notify ? `, pg_notify('${RUN_CHANNEL}', $1)` : "";
+  // Dividing by the number of rows that were moved is the shortest way to fail when there are none.
+  return `with ${parts.join(",\n")}\nselect 1 / (select count(*) from moved) as moved, $17::timestamptz as score${told}`;
 }
 
 function consequenceParts(c: Consequences, bringsWaitpoints: boolean): string[] {

@@ -72,7 +72,7 @@ const RUN_EFFECTS: Readonly<Record<"stall" | "delay" | "ttl" | "cancel", RunEffe
 async function enqueueDelayed(core: Core, tx: Transaction, run: RunRow): Promise<void> {
   if (run.execution_status !== "DELAYED") return;
   const at = now(core);
-  await advance(core, tx, run, "enqueue", { at, description: "Its time has come: queued", score: scoreAt(at, run.priority), patch: { queued_at: at, score: scoreAt(at, run.priority) } });
+  advance(core, tx, run, "enqueue", { at, description: "Its time has come: queued", score: scoreAt(at, run.priority), patch: { queued_at: at, score: scoreAt(at, run.priority) } });
   await armTtl(core, tx, run, at);
 }
 
