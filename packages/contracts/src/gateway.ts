@@ -48,7 +48,7 @@ const InstanceReply = z.object({ id: z.string(), address: z.string().nullish(), 
  * the files). A held one is thawed by itself after `hold_ms`. Without it the sandbox goes on as soon as its files are written.
  */
 export const SnapshotBody = z.object({
-  callback: z.object({ url: z.url().max(2048), metadata: Text }),
+  callback: z.object({ url: z.url({ protocol: /^https?$/ }).max(2048), metadata: Text }),
   extensions: z.array(z.string().max(64)).max(16).optional(),
   hold_ms: z.number().int().min(1000).max(300_000).optional(),
 });
@@ -131,13 +131,25 @@ const ImageParams = z.object({ snapshotId: MemoryImageId });
 
 export const gateway = {
   /** Idempotent by name and body: the same again answers the same instance; a taken name with another body is 409 `name_taken`. */
-  createInstance: route("POST", "/api/instances", { auth: "gateway", body: CreateInstanceBody, reply: InstanceReply, status: 201, bodyLimitBytes: 1024 * 1024 }),
+  createInstance: route("POST", "/api/instances", {
+    auth: "gateway",
+    body: CreateInstanceBody,
+    reply: InstanceReply,
+    status: 201,
+    bodyLimitBytes: 1024 * 1024,
+  }),
   /** Idempotent: deleting what is absent succeeds. */
   deleteInstance: route("DELETE", "/api/instances/:name", { auth: "gateway", params: NameParams, reply: z.undefined(), status: 204 }),
   getInstance: route("GET", "/api/instances/:name", { auth: "gateway", params: NameParams, reply: InstanceView }),
   listInstances: route("GET", "/api/instances", { auth: "gateway", reply: z.object({ instances: z.array(InstanceView) }) }),
   /** Begins a snapshot; its end is told by callback. A frozen sandbox is refused with 409 `sandbox_frozen`; a full queue with 503. */
-  snapshotInstance: route("POST", "/api/instances/:name/snapshot", { auth: "gateway", params: NameParams, body: SnapshotBody, reply: SnapshotAccepted, status: 202 }),
+  snapshotInstance: route("POST", "/api/instances/:name/snapshot", {
+    auth: "gateway",
+    params: NameParams,
+    body: SnapshotBody,
+    reply: SnapshotAccepted,
+    status: 202,
+  }),
   /** Cancels a snapshot in flight, or aborts a held one: the sandbox goes on and the files are deleted. Idempotent. `none`: nothing was in flight. */
   cancelSnapshot: route("DELETE", "/api/instances/:name/snapshot", {
     auth: "gateway",
@@ -149,18 +161,37 @@ export const gateway = {
    * Destroys the held sandbox; the memory image may be restored from now on, not before (L5). Idempotent. 409 `snapshot_stale`
    * when it was thawed already or is still being written, 404 `memory_image_gone` when nobody remembers it.
    */
-  commitSnapshot: route("POST", "/api/snapshots/:snapshotId/commit", { auth: "gateway", params: ImageParams, reply: z.object({ outcome: z.literal("committed") }) }),
+  commitSnapshot: route("POST", "/api/snapshots/:snapshotId/commit", {
+    auth: "gateway",
+    params: ImageParams,
+    reply: z.object({ outcome: z.literal("committed") }),
+  }),
   /** Thaws the held sandbox and deletes the files. Idempotent. */
-  abortSnapshot: route("POST", "/api/snapshots/:snapshotId/abort", { auth: "gateway", params: ImageParams, reply: z.object({ outcome: z.enum(["thawed", "none"]) }) }),
+  abortSnapshot: route("POST", "/api/snapshots/:snapshotId/abort", {
+    auth: "gateway",
+    params: ImageParams,
+    reply: z.object({ outcome: z.enum(["thawed", "none"]) }),
+  }),
   /**
    * Consumes the memory image, then runs it (L6). Idempotent by name and body, like create: the same again answers the same instance.
    * For everybody else 404 `memory_image_gone` when it is absent or consumed; 409 `sandbox_frozen` before it is committed;
    * 422 `memory_image_refused`, with the reason, when it does not match this node or its files are damaged. After
    * `sandbox_not_started` it may be restored again; after `sandbox_maybe_started` it is gone.
    */
-  restoreSnapshot: route("POST", "/api/snapshots/:snapshotId/restore", { auth: "gateway", params: ImageParams, body: RestoreBody, reply: InstanceReply, status: 201 }),
+  restoreSnapshot: route("POST", "/api/snapshots/:snapshotId/restore", {
+    auth: "gateway",
+    params: ImageParams,
+    body: RestoreBody,
+    reply: InstanceReply,
+    status: 201,
+  }),
   /** Deletes the files. Idempotent; a held one must be aborted or committed first (409). */
-  deleteSnapshot: route("DELETE", "/api/snapshots/:snapshotId", { auth: "gateway", params: ImageParams, reply: z.undefined(), status: 204 }),
+  deleteSnapshot: route("DELETE", "/api/snapshots/:snapshotId", {
+    auth: "gateway",
+    params: ImageParams,
+    reply: z.undefined(),
+    status: 204,
+  }),
   createTemplate: route("POST", "/api/templates", {
     auth: "gateway",
     body: z.looseObject({ image: z.string(), machine_configs: z.array(z.object({ cpu: z.number(), memory_gb: z.number() })) }),
@@ -187,7 +218,12 @@ export const gateway = {
        * Where a sandbox finds the services of the gateway's setting, by their `host:port`. Whoever writes a sandbox's environment
        * puts these in. `metadata_url` is null where a sandbox has no metadata.
        */
-      reach: z.object({ services: z.record(z.string(), z.object({ host: z.string(), port: z.number().int() })), metadata_url: z.string().nullable() }).optional(),
+      reach: z
+        .object({
+          services: z.record(z.string(), z.object({ host: z.string(), port: z.number().int() })),
+          metadata_url: z.string().nullable(),
+        })
+        .optional(),
     }),
   }),
 } as const;

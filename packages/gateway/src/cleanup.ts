@@ -6,6 +6,7 @@ import type { GatewayConfig } from "./config.ts";
 import { gvisorSupport, startGvisorDriver } from "./drivers/gvisor/index.ts";
 import { startProcessDriver } from "./drivers/process/processDriver.ts";
 import { gatewayDir } from "./gateway.ts";
+import { lockFolder } from "./instanceLock.ts";
 
 export type CleanUpOptions = Pick<
   GatewayConfig,
@@ -14,10 +15,19 @@ export type CleanUpOptions = Pick<
 
 /**
  * Ends every sandbox of a plane whose gateway is dead and removes its networks, rules, cgroups, mounts and files, memory images
- * included. Returns how many sandboxes it ended. Idempotent. The gateway must not run: it would be cut from under its sandboxes.
+ * included. Returns how many sandboxes it ended. Idempotent. Throws when the gateway runs.
  */
 export async function cleanUp(options: CleanUpOptions, log: Log = silentLog): Promise<{ sandboxes: number }> {
   const dir = gatewayDir(options.stateDir);
+  const lock = await lockFolder(dir);
+  try {
+    return { sandboxes: await removeEverything(options, dir, log) };
+  } finally {
+    await lock.close();
+  }
+}
+
+async function removeEverything(options: CleanUpOptions, dir: string, log: Log): Promise<number> {
   let count = 0;
   const dependencies = { clock: systemClock, log };
   const drivers = [
@@ -37,5 +47,5 @@ export async function cleanUp(options: CleanUpOptions, log: Log = silentLog): Pr
     await driver.close();
   }
   await rm(dir, { recursive: true, force: true });
-  return { sandboxes: count };
+  return count;
 }

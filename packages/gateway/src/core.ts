@@ -19,4 +19,6 @@ export interface Core {
   readonly events: EventLog;
   /** Why no further sandbox may start on this node, or undefined when one may. */
   readonly room: () => Promise<string | undefined>;
+  /** Why no further memory image may be written, or undefined when one may. */
+  readonly diskRoom: () => Promise<string | undefined>;
 }

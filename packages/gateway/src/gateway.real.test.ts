@@ -229,8 +229,12 @@ describe.skipIf(missing !== undefined)(
       expect(await state()).toBe("running");
     });
 
-    it("is cleaned up after by a stranger when it was killed for good", async () => {
+    it("is cleaned up after by a stranger when it was killed for good, and not before", async () => {
       await start();
+
+      const options = { ...host.options, stateDir: host.dir, addressBlock: undefined };
+
+      await expect(cleanUp(options)).rejects.toThrow("another gateway is running there");
       const first = ok(await create());
       await tickAfter(stateDir(), first.id, 1);
       await stored();
@@ -238,7 +242,7 @@ describe.skipIf(missing !== undefined)(
       const ended = new Promise((resolve) => child.once("exit", resolve));
       child.kill("SIGKILL");
       await ended;
-      const cleaned = await cleanUp({ ...host.options, stateDir: host.dir, addressBlock: undefined });
+      const cleaned = await cleanUp(options);
       expect(cleaned).toEqual({ sandboxes: 1 });
       expect(await leftoversOf(host.options.planeId)).toEqual([]);
       expect(await readdir(host.dir)).toEqual([]);

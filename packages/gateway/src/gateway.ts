@@ -11,7 +11,8 @@ import type { ComputeDriver, SandboxExit } from "./drivers/driver.ts";
 import { startGvisorDriver } from "./drivers/gvisor/index.ts";
 import { startProcessDriver } from "./drivers/process/processDriver.ts";
 import { installStored, storedImages, type ImageSource } from "./images.ts";
-import { measureRoom, whyFull } from "./room.ts";
+import { measureRoom, whyDiskFull, whyFull } from "./room.ts";
+import { lockFolder } from "./instanceLock.ts";
 import { gatewayRoutes } from "./routes/routes.ts";
 import { concludeExit } from "./sandboxes/ending.ts";
 import { EventLog } from "./sandboxes/events.ts";
@@ -58,6 +59,8 @@ export async function startGateway(config: GatewayConfig, dependencies: GatewayD
   const metrics = dependencies.metrics ?? createMetrics({ withProcess: true });
   const dir = gatewayDir(config.stateDir);
   await mkdir(dir, { recursive: true, mode: 0o711 });
+  // A driver that is given brings its own machine; our own works on this one, which no other gateway may use meanwhile
+  const lock = dependencies.driver === undefined ? await lockFolder(dir) : undefined;
   const driver = dependencies.driver ?? (await startDriver(config, { clock, log }));
   const core = buildCore(config, {
     clock,
@@ -93,6 +96,7 @@ export async function startGateway(config: GatewayConfig, dependencies: GatewayD
     warnings: driver.warnings,
     close: once(async (options) => {
       core.events.close();
+      launcher.close();
       await server.close();
       await snapshotter.close();
       await outbox.close();
@@ -101,6 +105,7 @@ export async function startGateway(config: GatewayConfig, dependencies: GatewayD
       if (options?.destroy === true) await driver.dispose();
       await driver.close();
       if (options?.destroy === true) await rm(dir, { recursive: true, force: true });
+      await lock?.close();
     }),
   };
 }
@@ -109,7 +114,7 @@ type CoreGiven = Pick<Core, "clock" | "random" | "log" | "metrics" | "driver" | 
 
 function buildCore(config: GatewayConfig, given: CoreGiven): Core {
   const dir = gatewayDir(config.stateDir);
-  const table = new SandboxTable(new RecordStore(join(dir, "records")), given.clock);
+  const table = new SandboxTable(new RecordStore(join(dir, "records")), given);
   const limits = {
     dir,
     maxSandboxes: config.maxSandboxes,
@@ -122,6 +127,7 @@ function buildCore(config: GatewayConfig, given: CoreGiven): Core {
     memory: new MemoryImages(join(dir, "memory"), given.clock),
     events: new EventLog(given.clock),
     room: async () => whyFull(await measureRoom(dir), table.all().length, limits),
+    diskRoom: async () => whyDiskFull(await measureRoom(dir), limits),
   };
 }
 

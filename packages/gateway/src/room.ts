@@ -39,7 +39,11 @@ export function whyFull(room: NodeRoom, sandboxes: number, limits: RoomLimits): 
   if (sandboxes >= limits.maxSandboxes) return `this node runs ${sandboxes} sandboxes, its limit`;
   if (room.memoryAvailableBytes < limits.minFreeMemoryBytes)
     return `this node has ${room.memoryAvailableBytes} bytes of memory left, and keeps ${limits.minFreeMemoryBytes}`;
-  if (room.diskFreeBytes < limits.minFreeDiskBytes)
-    return `this node has ${room.diskFreeBytes} bytes of disk left in ${limits.dir}, and keeps ${limits.minFreeDiskBytes}`;
-  return undefined;
+  return whyDiskFull(room, limits);
+}
+
+/** Why no further memory image may be written, or undefined. Pure. */
+export function whyDiskFull(room: NodeRoom, limits: RoomLimits): string | undefined {
+  if (room.diskFreeBytes >= limits.minFreeDiskBytes) return undefined;
+  return `this node has ${room.diskFreeBytes} bytes of disk left in ${limits.dir}, and keeps ${limits.minFreeDiskBytes}`;
 }

@@ -32,10 +32,16 @@ const NEVER = new AbortController().signal;
 export class Launcher {
   readonly #core: Core;
   readonly #limiter: Limiter;
+  #closed = false;
 
   constructor(core: Core, options: LauncherOptions) {
     this.#core = core;
     this.#limiter = new Limiter({ limit: options.maxStarts, maxWaiting: options.maxWaitingStarts });
+  }
+
+  /** From now on nothing starts; what is starting goes on. */
+  close(): void {
+    this.#closed = true;
   }
 
   /** Starts a sandbox from an image (S1, S2). */
@@ -153,6 +159,7 @@ export class Launcher {
       const repeated = await this.#repeat(record.name, record.requestHash); // the same came in while we looked at the image
       if (repeated !== undefined) return repeated;
     }
+    if (this.#closed) throw new TorporError("no_capacity", `Cannot start ${record.name}: this gateway is stopping`);
     const startedMs = clock.monotonicMs();
     // Taking the name and queueing the start happen before anything is awaited: nobody sees a `starting` one that is idle
     const adding = table.add(record);

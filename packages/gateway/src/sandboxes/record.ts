@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { mkdir, readFile, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { InstanceState, MemoryImageId, RunnerId } from "@torpor/contracts";
+import type { Log } from "@torpor/observe";
 import { z } from "zod";
 import { writeWhole } from "../fileWrites.ts";
 
@@ -69,15 +70,30 @@ export class RecordStore {
     await rm(join(this.#dir, `${id}.json`), { force: true });
   }
 
-  /** All records; what a kill left half written is removed. A file that cannot be read is an error: it may name a sandbox. */
-  async load(): Promise<SandboxRecord[]> {
+  /**
+   * All records. What a kill left half written is removed, and so is what cannot be read: a power cut can empty a file, and after
+   * one no sandbox lives. If one lives all the same, nobody knows it, and it is destroyed.
+   */
+  async load(log: Log): Promise<SandboxRecord[]> {
     await mkdir(this.#dir, { recursive: true, mode: 0o700 });
     const records: SandboxRecord[] = [];
     for (const name of await readdir(this.#dir)) {
       const path = join(this.#dir, name);
-      if (name.endsWith(".json")) records.push(SandboxRecord.parse(JSON.parse(await readFile(path, "utf8"))));
-      else await rm(path, { force: true });
+      const record = name.endsWith(".json") ? readRecord(await readFile(path, "utf8")) : undefined;
+      if (record !== undefined) records.push(record);
+      else {
+        log.warn({ path }, "a record that cannot be read is removed");
+        await rm(path, { force: true });
+      }
     }
-    return records;
+    return records.toSorted((a, b) => a.createdAtMs - b.createdAtMs);
+  }
+}
+
+function readRecord(text: string): SandboxRecord | undefined {
+  try {
+    return SandboxRecord.parse(JSON.parse(text));
+  } catch {
+    return undefined; // the caller says so and removes it
   }
 }

@@ -222,6 +222,18 @@ describe("what nobody owns", () => {
   });
 });
 
+describe("a gateway that starts after a power cut", () => {
+  it("is not stopped by records and letters that are empty", async () => {
+    await node.kill(gateway);
+    await writeFile(join(node.dir, "gateway", "records", `${sandboxId}.json`), "");
+    await mkdir(join(node.dir, "gateway", "outbox"), { recursive: true });
+    await writeFile(join(node.dir, "gateway", "outbox", "mem_0000000001aa.json"), "");
+    gateway = await node.start();
+    expect(node.host.sandboxes.size).toBe(0);
+    ok(await create());
+  });
+});
+
 describe("a gateway that is stopped", () => {
   it("cancels what is being written, thaws what is held, and leaves what runs to the next start", async () => {
     await held();

@@ -1,6 +1,7 @@
 // All sandboxes of this node: the one place that changes a sandbox's state, in memory at once and then on disk.
 import { TorporError, type RunnerId } from "@torpor/contracts";
 import type { Clock } from "@torpor/kernel";
+import type { Log } from "@torpor/observe";
 import { Serial } from "../serial.ts";
 import { nextSandboxState, type SandboxEvent } from "./lifeCycle.ts";
 import type { RecordStore, SandboxRecord } from "./record.ts";
@@ -21,14 +22,16 @@ const KEEP_GONE_COUNT = 4_096;
 export class SandboxTable {
   readonly #store: RecordStore;
   readonly #clock: Clock;
+  readonly #log: Log;
   readonly #byName = new Map<RunnerId, Sandbox>();
   readonly #byId = new Map<string, Sandbox>();
   /** Writes of one file must not overtake each other. */
   readonly #writes = new Serial();
 
-  constructor(store: RecordStore, clock: Clock) {
+  constructor(store: RecordStore, { clock, log }: { readonly clock: Clock; readonly log: Log }) {
     this.#store = store;
     this.#clock = clock;
+    this.#log = log;
   }
 
   /** The sandbox with this name, those that are gone but still remembered included. */
@@ -60,14 +63,22 @@ export class SandboxTable {
       throw new TorporError("name_taken", `Cannot use name ${record.name}: instance ${old.record.id} has it`);
     const sandbox = this.#remember(record);
     if (old !== undefined) this.#byId.delete(old.record.id);
-    await this.#writes.run(async () => {
-      if (old !== undefined) await this.#store.remove(old.record.id);
-      await this.#store.write(record);
-    });
+    try {
+      await this.#writes.run(async () => {
+        if (old !== undefined) await this.#store.remove(old.record.id);
+        await this.#store.write(record);
+      });
+    } catch (error) {
+      this.#drop(sandbox);
+      throw new TorporError("sandbox_not_started", `Cannot start ${record.name}: its record cannot be written`, { cause: error });
+    }
     return sandbox;
   }
 
-  /** Moves a sandbox by the table of its life; throws when that has no such step. In memory it has happened when this returns its promise. */
+  /**
+   * Moves a sandbox by the table of its life; throws when that has no such step. In memory it has happened when this returns its
+   * promise. When the record cannot be written (a full disk) life goes on: the next start looks at what is really there.
+   */
   async move(sandbox: Sandbox, event: SandboxEvent, patch: Partial<SandboxRecord> = {}): Promise<void> {
     const state = nextSandboxState(sandbox.record.state, event);
     const ended = state === "gone" ? { endedAtMs: this.#clock.nowMs(), snapshot: null } : {};
@@ -84,14 +95,13 @@ export class SandboxTable {
 
   /** As if it had never been: its start failed and the caller was told so. */
   async forget(sandbox: Sandbox): Promise<void> {
-    if (this.#byName.get(sandbox.record.name) === sandbox) this.#byName.delete(sandbox.record.name);
-    this.#byId.delete(sandbox.record.id);
+    this.#drop(sandbox);
     await this.#writes.run(() => this.#store.remove(sandbox.record.id));
   }
 
   /** Reads what an earlier process remembered. */
   async load(): Promise<Sandbox[]> {
-    return (await this.#store.load()).map((record) => this.#remember(record));
+    return (await this.#store.load(this.#log)).map((record) => this.#remember(record));
   }
 
   #remember(record: SandboxRecord): Sandbox {
@@ -101,10 +111,19 @@ export class SandboxTable {
     return sandbox;
   }
 
+  #drop(sandbox: Sandbox): void {
+    if (this.#byName.get(sandbox.record.name) === sandbox) this.#byName.delete(sandbox.record.name);
+    this.#byId.delete(sandbox.record.id);
+  }
+
   async #write(sandbox: Sandbox): Promise<void> {
-    await this.#writes.run(async () => {
-      if (this.#byId.get(sandbox.record.id) === sandbox) await this.#store.write(sandbox.record);
-    });
+    try {
+      await this.#writes.run(async () => {
+        if (this.#byId.get(sandbox.record.id) === sandbox) await this.#store.write(sandbox.record);
+      });
+    } catch (error) {
+      this.#log.error({ err: error, sandbox: sandbox.record.id, state: sandbox.record.state }, "cannot write a sandbox's record");
+    }
   }
 
   async #sweep(): Promise<void> {

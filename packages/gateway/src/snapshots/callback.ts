@@ -54,10 +54,20 @@ export class Outbox {
     this.#options = options;
   }
 
-  /** Takes a letter; when this resolves it is on disk. `settled` hears how it ended, unless we are closed first. */
+  /**
+   * Takes a letter; when this resolves it is on disk, or, when the disk is full, only in memory. `settled` hears how it ended,
+   * unless we are closed first.
+   */
   async send(letter: Letter, settled: (delivery: Delivery) => Promise<void>): Promise<void> {
-    await mkdir(this.#options.dir, { recursive: true, mode: 0o700 });
-    await writeWhole(this.#file(letter.memoryImageId), JSON.stringify(letter));
+    try {
+      await mkdir(this.#options.dir, { recursive: true, mode: 0o700 });
+      await writeWhole(this.#file(letter.memoryImageId), JSON.stringify(letter));
+    } catch (error) {
+      this.#options.log.error(
+        { err: error, memoryImage: letter.memoryImageId },
+        "cannot keep a callback on disk: a restart will forget it",
+      );
+    }
     this.#begin(letter, settled);
   }
 
@@ -66,11 +76,9 @@ export class Outbox {
     const names = await readdir(this.#options.dir).catch(() => [] as string[]);
     for (const name of names) {
       const path = join(this.#options.dir, name);
-      if (!name.endsWith(".json")) await rm(path, { force: true });
-      else {
-        const letter = Letter.parse(JSON.parse(await readFile(path, "utf8")));
-        this.#begin(letter, (delivery) => settled(letter, delivery));
-      }
+      const letter = name.endsWith(".json") ? readLetter(await readFile(path, "utf8")) : undefined;
+      if (letter !== undefined) this.#begin(letter, (delivery) => settled(letter, delivery));
+      else await rm(path, { force: true }); // a kill or a power cut left it half written
     }
   }
 
@@ -118,6 +126,14 @@ export class Outbox {
     if (status !== undefined && status >= 200 && status < 300) return "acknowledged";
     log.warn({ memoryImage: memoryImageId, status, attempt }, "a callback was not acknowledged");
     return status !== undefined && isFinal(status) ? "refused" : undefined;
+  }
+}
+
+function readLetter(text: string): Letter | undefined {
+  try {
+    return Letter.parse(JSON.parse(text));
+  } catch {
+    return undefined; // the caller removes it
   }
 }
 

@@ -297,6 +297,23 @@ describe("a snapshot that fails", () => {
     await expect.poll(() => node.memoryFolders()).toEqual([]);
   });
 
+  it("is refused with 503 when the disk is nearly full, before anything is frozen", async () => {
+    await node.kill(gateway);
+    gateway = await node.start({ config: { minFreeDiskBytes: Number.MAX_SAFE_INTEGER } });
+    expect(await snapshot()).toMatchObject({ kind: "refused", status: 503, code: "no_capacity" });
+    expect(await state()).toBe("running");
+  });
+
+  it("goes on when neither its record nor its callback can be written to disk", async () => {
+    for (const folder of ["records", "outbox"]) {
+      await rm(join(node.dir, "gateway", folder), { recursive: true, force: true });
+      await writeFile(join(node.dir, "gateway", folder), "in the way");
+    }
+    const id = await stored();
+    expect(await restore(id)).toMatchObject({ kind: "refused", code: "sandbox_not_started" }); // it could not be found again
+    expect(await node.memoryFolders()).toEqual([id]);
+  });
+
   it("ends with its instance when that is deleted", async () => {
     await restartWith({ saveMs: 3_600_000 });
     ok(await snapshot());

@@ -49,6 +49,7 @@ export class Snapshotter {
     const { driver, table, clock, random } = this.#core;
     if (!driver.can.snapshot)
       throw new TorporError("not_supported", `Cannot snapshot ${name}: the ${driver.name} driver cannot save memory`);
+    const full = await this.#core.diskRoom();
     const sandbox = table.live(name);
     const { state } = sandbox.record;
     if (state === "freezing" || state === "held")
@@ -62,6 +63,7 @@ export class Snapshotter {
         "no_capacity",
         `Cannot snapshot ${name}: ${this.#running.size} snapshots are being written, the limit of this node`,
       );
+    if (full !== undefined) throw new TorporError("no_capacity", `Cannot snapshot ${name}: ${full}`);
     const imageId = MemoryImageId.parse(`mem_${newIdBody(clock.nowMs(), random)}`);
     const holdMs = body.extensions?.includes("hold") === true ? (body.hold_ms ?? this.#options.defaultHoldMs) : null;
     const pending: PendingSnapshot = { memoryImageId: imageId, callback: body.callback, holdMs, heldUntilMs: null };

@@ -133,7 +133,10 @@ export class GvisorDriver implements ComputeDriver {
     for (const id of ids) {
       const lease = await this.#folder(id).lease();
       const address = lease === undefined ? null : this.#parts.network.linkOf(lease.slot).address;
-      found.push({ id, address, state: foundState(containers.get(id)) });
+      const state = foundState(containers.get(id));
+      // After a reboot runsc knows of nothing, and nobody can say what ran before it
+      const forgotten = state === "never_ran" && lease !== undefined && lease.bootId !== this.#parts.bootId;
+      found.push({ id, address, state: forgotten ? "ended" : state });
     }
     return found;
   }
@@ -192,7 +195,7 @@ export class GvisorDriver implements ComputeDriver {
   /** G1, G2. */
   async #prepare(spec: SandboxSpec, link: Link): Promise<void> {
     const folder = this.#folder(spec.id);
-    await folder.create({ slot: link.slot });
+    await folder.create({ slot: link.slot, bootId: this.#parts.bootId });
     this.#parts.metadata.set(link.address, spec.metadata);
     const { cgroups, minCpu, resolvConf } = this.#parts;
     await folder.writeConfig(bundleConfig({ spec, namespacePath: link.namespacePath, cgroups, minCpu, resolvConf }));

@@ -56,6 +56,8 @@ export interface GvisorParts {
   readonly cgroups: Cgroups;
   readonly minCpu: number;
   readonly resolvConf: string;
+  /** Names this boot of the machine. */
+  readonly bootId: string;
   readonly sandboxesDir: string;
   readonly fingerprint: Readonly<Record<string, string>>;
   readonly warnings: readonly string[];
@@ -112,6 +114,7 @@ export async function assemble(options: GvisorOptions, { clock, log }: { clock: 
     metadata,
     cgroups,
     resolvConf,
+    bootId: (await readFile("/proc/sys/kernel/random/boot_id", "utf8")).trim(),
     minCpu: options.minCpu,
     sandboxesDir: paths.sandboxesDir,
     spareLinks: new SpareLinks(network, log),

@@ -5,7 +5,11 @@ import { join } from "node:path";
 import { z } from "zod";
 import type { SandboxId } from "../driver.ts";
 
-const Lease = z.object({ slot: z.number().int().nonnegative() });
+const Lease = z.object({
+  slot: z.number().int().nonnegative(),
+  /** The boot of the machine that it was made in: what runsc knew is forgotten with it. */
+  bootId: z.string(),
+});
 export type Lease = z.infer<typeof Lease>;
 
 /** Output beyond this is dropped, oldest first. Checked every few seconds, so a fast writer is over it for a moment. */
