@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { addItem, batchOf, executingBatch } from "./batchScene.ts";
-import { usePlane } from "./harness.ts";
-import { systemError } from "./worker.ts";
+import { task, usePlane } from "./harness.ts";
+import { canceled, must, systemError, userError } from "./worker.ts";
 
 const plane = usePlane();
 
@@ -101,6 +101,44 @@ describe("waiting for a batch", () => {
     await scene.untilState(parent.runId, "EXECUTING/EXECUTING");
     const runs = (await parent.catchUp()).completedWaitpoints.filter((waitpoint) => waitpoint.type === "RUN");
     expect(runs).toMatchObject([{ index: 0, output: "0" }, { index: 1, outputIsError: true }, { index: 2, output: "2" }]);
+  });
+
+  it("is refused to a parent that does not execute", async () => {
+    const scene = await plane.scene();
+    const queued = await scene.trigger();
+    expect(await scene.engine.createBatch(scene.env, { runCount: 1, parentRunId: queued, resumeParentOnCompletion: true })).toMatchObject({ kind: "refused" });
+  });
+
+  it("that was cancelled meanwhile takes items or refuses them, and never brings the parent back", async () => {
+    const scene = await plane.scene();
+    const parent = await scene.executing();
+    const batchId = await batchOf(scene, 2, parent);
+    must(await addItem(scene, batchId, 0, { parent }), "accepted");
+    await scene.cancel(parent.runId);
+    await parent.catchUp();
+    await parent.complete(canceled(parent.runId));
+    expect(["accepted", "refused"]).toContain((await addItem(scene, batchId, 1, { parent })).kind);
+    await scene.engine.sealBatch(scene.env, batchId);
+    for (const child of await scene.worker.takeAll()) {
+      await child.start();
+      await child.succeed();
+    }
+    await plane.timersHandled();
+    expect(await scene.state(parent.runId)).toBe("FINISHED/CANCELED");
+  });
+
+  it("of a failed attempt does not wake the next one", async () => {
+    const scene = await plane.scene({ tasks: [task("work", { retry: { maxAttempts: 2 } }), task("child")] });
+    const parent = await scene.executing();
+    const { children } = await executingBatch(scene, 2, parent);
+    await parent.catchUp();
+    await parent.fail(userError("gave up"), 0);
+    await parent.start();
+    for (const child of children) await child.succeed();
+    await plane.clock.advance(1_000);
+    await plane.timersHandled();
+    expect((await parent.latest()).snapshot.friendlyId).toBe(parent.snapshotId);
+    expect((await parent.latest()).batch).toBeUndefined();
   });
 
   it("fills two places with one run when both items have the same idempotency key", async () => {

@@ -95,6 +95,14 @@ describe("a batch", () => {
     expect(second).toMatchObject({ batchId: first.batchId, isCached: true });
   });
 
+  it("of no runs is complete when it is sealed, or refused from the start", async () => {
+    const scene = await plane.scene();
+    const created = await scene.engine.createBatch(scene.env, { runCount: 0 });
+    if (created.kind === "refused") return expect(created.message).toMatch(/runCount|0/);
+    expect(await scene.engine.sealBatch(scene.env, created.batchId)).toMatchObject({ sealed: true });
+    await plane.until("the batch is complete", async () => (await batchStatus(scene, created.batchId)) === "COMPLETED");
+  });
+
   it("with runs that failed is COMPLETED all the same: the runs carry their errors", async () => {
     const scene = await plane.scene();
     const { batchId, children } = await executingBatch(scene, 2);

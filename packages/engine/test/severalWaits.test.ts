@@ -42,6 +42,37 @@ describe("several waits of one run", () => {
   });
 });
 
+describe("one token", () => {
+  it("wakes every run that waits for it", async () => {
+    const scene = await plane.scene();
+    const runs = [await scene.executing(), await scene.executing(), await scene.executing()];
+    const tokenId = await scene.token();
+    for (const held of runs) await scene.waitForToken(held, tokenId);
+    await runs[2]?.suspend();
+    await scene.completeToken(tokenId, "1");
+    for (const held of runs.slice(0, 2)) expect(await scene.untilResumed(held)).toMatchObject([{ friendlyId: tokenId, output: "1" }]);
+    expect((await scene.untilTaken(runs[2]?.runId ?? "")).message.completedWaitpoints).toMatchObject([{ friendlyId: tokenId, output: "1" }]);
+  });
+
+  it("that a run waits for twice is brought once", async () => {
+    const scene = await plane.scene();
+    const held = await scene.executing();
+    const tokenId = await scene.waitForNewToken(held);
+    await scene.waitForToken(held, tokenId);
+    await scene.completeToken(tokenId);
+    expect(await scene.untilResumed(held)).toMatchObject([{ friendlyId: tokenId }]);
+  });
+
+  it("that is still open does not hold a run that ends without it", async () => {
+    const scene = await plane.scene();
+    const { held, tokenId } = await scene.waiting();
+    expect(await held.succeed("did not need it")).toMatchObject({ attemptStatus: "RUN_FINISHED" });
+    await scene.completeToken(tokenId);
+    await plane.timersHandled();
+    expect(await scene.state(held.runId)).toBe("FINISHED/COMPLETED_SUCCESSFULLY");
+  });
+});
+
 describe("failing while waiting", () => {
   it("removes the blocks: the retry begins with none and no waitpoint (behaviour 66)", async () => {
     const scene = await plane.scene({ tasks: [task("work", { retry: { maxAttempts: 3 } })] });

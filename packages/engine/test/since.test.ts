@@ -48,6 +48,15 @@ describe("the snapshots after one that a runner knows", () => {
     expect(await scene.state(runId)).toBe("QUEUED/PENDING");
   });
 
+  it("are not shown to a node that asks for another environment's", async () => {
+    const scene = await plane.scene();
+    const elsewhere = await plane.scene();
+    const runId = await scene.trigger();
+    const first = (await scene.snapshot(runId)).snapshot.friendlyId;
+    expect(await scene.engine.snapshotsSince(scene.worker.ref, runId, first, { environmentId: elsewhere.env.id })).toMatchObject({ kind: "refused", code: "not_found" });
+    expect(await scene.engine.snapshotsSince(scene.worker.ref, runId, first, { environmentId: scene.env.id })).toEqual({ kind: "found", snapshots: [] });
+  });
+
   it("are at most fifty, the newest, so that the last of them is the latest", async () => {
     const scene = await plane.scene();
     const held = await scene.executing("flaky", { maxAttempts: 100 });

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { body, task, usePlane, type Scene } from "./harness.ts";
-import type { HeldRun } from "./worker.ts";
+import { success, type HeldRun } from "./worker.ts";
 
 const plane = usePlane();
 
@@ -72,6 +72,7 @@ describe("an executing run of which nothing is heard", () => {
     const held = await scene.executing();
     await silentUntilQueued(scene, held);
     expect((await scene.engine.counts()).executing).toBe(0);
+    expect(await held.tryComplete(success(held.runId, "too late"))).toMatchObject({ kind: "refused", code: "snapshot_mismatch" });
     const again = await scene.untilTaken(held.runId);
     expect((await again.start()).run.attemptNumber).toBe(2);
     await plane.clock.advance(SILENCE_LIMIT_MS + 1_000);

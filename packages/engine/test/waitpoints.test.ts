@@ -50,6 +50,27 @@ describe("waiting for another run", () => {
     expect(await scene.untilResumed(parent)).toMatchObject([{ output: "second time", outputIsError: false }]);
   });
 
+  it("is begun once, however often the same call is repeated", async () => {
+    const scene = await plane.scene();
+    const parent = await scene.executing();
+    const before = parent.snapshotId;
+    const childId = await scene.triggerAndWait(parent, "child", { requestKey: "wait-1" });
+    expect(await scene.triggerAndWait(parent, "child", { requestKey: "wait-1" })).toBe(childId);
+    await (await scene.worker.takeAndStart()).succeed("once");
+    expect(await scene.untilResumed(parent)).toMatchObject([{ output: "once" }]);
+    expect((await parent.since(before)).map((data) => data.snapshot.executionStatus)).toEqual(["EXECUTING_WITH_WAITPOINTS", "EXECUTING"]);
+  });
+
+  it("is refused to a parent that does not execute, and triggers nothing", async () => {
+    const scene = await plane.scene();
+    const queued = await scene.trigger();
+    expect(await scene.tryTrigger("child", { parentRunId: queued, resumeParentOnCompletion: true })).toMatchObject({ kind: "refused" });
+    const held = await scene.worker.takeAndStart();
+    await held.succeed();
+    expect(await scene.tryTrigger("child", { parentRunId: queued, resumeParentOnCompletion: true })).toMatchObject({ kind: "refused" });
+    expect(await scene.engine.childrenOf(scene.env, queued)).toEqual([]);
+  });
+
   it("lets two parents wait for one child: both resume with the same output (behaviour 55)", async () => {
     const scene = await plane.scene();
     const parents = [await scene.executing(), await scene.executing()];
