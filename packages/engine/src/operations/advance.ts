@@ -45,7 +45,7 @@ export function advance(core: Core, tx: Transaction, run: RunRow, event: RunEven
   const attemptNumber = options.attemptNumber ?? run.attempt_number;
   const shown = step.shown ?? status;
   const worker = options.worker;
-  void appendSnapshot(tx, {
+  appendSnapshot(tx, {
     runId: run.id,
     expected: run.snapshot_id,
     id,

@@ -38,7 +38,7 @@ export interface Wait {
 /** Makes a locked run, which `cannotWait` has passed, wait for a waitpoint. */
 export async function block(core: Core, tx: Transaction, run: RunRow, wait: Wait): Promise<RunRow> {
   const edge: Edge = { runId: run.id, waitpointId: wait.waitpointId, batchId: wait.batchId, batchIndex: wait.batchIndex, at: wait.at };
-  void insertEdge(tx, edge);
+  insertEdge(tx, edge);
   const pending = wait.isNew ? true : await pendingAmong(tx, [wait.waitpointId]);
   if (!pending) await resumeSoon(core, tx, [run.id], wait.at);
   if (isBlocked(run.execution_status)) return run;

@@ -27,8 +27,8 @@ describe("a transaction", () => {
     let told = false;
     const work = db.transaction(async (tx) => {
       tx.afterCommit(() => (told = true));
-      void tx.query(NOTE, ["a1", "x"]);
-      void tx.query(WRONG, ["a2", "no number"]);
+      tx.send(NOTE, ["a1", "x"]);
+      tx.send(WRONG, ["a2", "no number"]);
     });
     await expect(work).rejects.toThrow(/invalid input syntax/);
     expect(await db.query(COUNT, ["a"])).toEqual([{ n: 0 }]);

@@ -27,6 +27,8 @@ export interface Queryable {
 }
 
 export interface Transaction extends Queryable {
+  /** Sends a statement whose rows nobody needs; its failure is the transaction's. */
+  send(statement: Statement, params: readonly unknown[]): void;
   /** Runs once the transaction is on disk; never if it was not. */
   afterCommit(work: () => void): void;
 }
@@ -130,6 +132,11 @@ class PipelinedTransaction implements Transaction {
     const rows = this.#client.query({ name: statement.name, text: statement.text, values: params.map(storable) }).then((result) => result.rows as Row[]);
     this.#track(rows);
     return rows;
+  }
+
+  send(statement: Statement, params: readonly unknown[]): void {
+    this.#gather();
+    this.#track(this.#client.query({ name: statement.name, text: statement.text, values: params.map(storable) }));
   }
 
   afterCommit(work: () => void): void {

@@ -64,15 +64,21 @@ class Processes {
     return outcome.runId;
   }
 
-  /** Takes runs, starts and completes them until none is left for a while; answers which. */
-  async drain(n: number, waitMs: number): Promise<string[]> {
-    const engine = this.engine(n);
+  /** Takes runs with several workers at each process, starts and completes them, until `count` were taken; answers which. */
+  async drain(workers: number, count: number): Promise<string[]> {
     const taken: string[] = [];
-    for (;;) {
-      const [message] = await engine.dequeue(this.worker, { waitMs, signal: new AbortController().signal });
-      if (message === undefined) return taken;
+    const done = new AbortController();
+    await Promise.all(Array.from({ length: workers }, (_, n) => this.#work(this.engine(n), taken, count, done)));
+    return taken;
+  }
+
+  async #work(engine: Engine, taken: string[], count: number, done: AbortController): Promise<void> {
+    while (!done.signal.aborted) {
+      const [message] = await engine.dequeue(this.worker, { waitMs: 15_000, signal: done.signal });
+      if (message === undefined) return;
       const id = message.run.friendlyId;
       taken.push(id);
+      if (taken.length >= count) done.abort();
       const started = await engine.startAttempt(this.worker, id, message.snapshot.friendlyId, { isWarmStart: false });
       if (started.kind !== "started") throw new Error(started.message);
       await engine.completeAttempt(this.worker, id, started.result.snapshot.friendlyId, { ok: true, id, outputType: "text/plain" }, { forceRequeue: false });
@@ -97,7 +103,7 @@ describe("hand-outs by several processes at once", () => {
     for (const [n, text] of WATCH.entries()) await processes.db.query(sql(`test_watch_${n}`, text), []);
     const keys = [undefined, "a", "b", "c"];
     const triggered = await Promise.all(Array.from({ length: 120 }, (_, n) => processes.trigger(n, n % 2 === 0 ? "narrow" : "free", n % 2 === 0 ? keys[(n / 2) % 4] : undefined)));
-    const taken = (await Promise.all(Array.from({ length: 12 }, (_, n) => processes.drain(n, 1500)))).flat();
+    const taken = await processes.drain(12, 120);
     expect(taken.length).toBe(new Set(taken).size);
     expect(taken.sort()).toEqual(triggered.sort());
     const seen = (await processes.db.query<{ lane: number; everything: number; hand_outs: number }>(SEEN, []))[0];

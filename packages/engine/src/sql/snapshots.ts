@@ -1,6 +1,6 @@
 import type { ExecutionStatus, RunStatus, TaskRunError } from "@torpor/contracts";
 import type { Consequences } from "../domain/consequences.ts";
-import { sql, type Queryable, type Statement } from "./database.ts";
+import { sql, type Statement, type Transaction } from "./database.ts";
 
 // The one place that writes an execution status: the run's row and its history change together, and with them
 // everything that follows from the status (slot, place in the queue, timers, waits), in one statement.
@@ -62,9 +62,9 @@ export interface Append {
 export const RUN_CHANNEL = "torpor_run";
 
 /** Appends a snapshot to a locked run; fails the transaction when `expected` is not the latest (S1). */
-export async function appendSnapshot(db: Queryable, append: Append): Promise<void> {
+export function appendSnapshot(tx: Transaction, append: Append): void {
   const { statement, params } = build(append);
-  await db.query(statement, params);
+  tx.send(statement, params);
 }
 
 const FIXED = 17;

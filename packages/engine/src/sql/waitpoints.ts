@@ -1,5 +1,5 @@
 import type { WaitpointType } from "@torpor/contracts";
-import { sql, type Queryable } from "./database.ts";
+import { sql, type Queryable, type Transaction } from "./database.ts";
 
 // What runs wait for. Lock order: runs, then waitpoints, then timers.
 
@@ -127,8 +127,8 @@ export interface Edge {
 
 const INSERT_EDGE = sql("edge_insert", "insert into edges (run_id, waitpoint_id, batch_id, batch_index, created_at) values ($1, $2, $3, $4, $5) on conflict do nothing");
 
-export async function insertEdge(db: Queryable, edge: Edge): Promise<void> {
-  await db.query(INSERT_EDGE, [edge.runId, edge.waitpointId, edge.batchId ?? null, edge.batchIndex ?? -1, edge.at]);
+export function insertEdge(tx: Transaction, edge: Edge): void {
+  tx.send(INSERT_EDGE, [edge.runId, edge.waitpointId, edge.batchId ?? null, edge.batchIndex ?? -1, edge.at]);
 }
 
 // The edge of the batch itself is held, so that it cannot end while the item's edge is added.
