@@ -117,8 +117,7 @@ async function watchStory({ terminal, signal }: CommandContext, { sdk, node, wat
     const nowMs = systemClock.monotonicMs();
     const sample = await look(sdk, node, watched, nowMs);
     noteProcesses(sample, nowMs);
-    const { lines, footer } = liveLines(terminal, sample, nowMs - startedMs);
-    terminal.draw(lines, footer);
+    terminal.draw(liveLines(terminal, sample, nowMs - startedMs));
     if (watched.every(isOver)) break;
     if (nowMs - startedMs > STORY_LIMIT_MS) throw new CommandFailure(EXIT.failed, `Cannot finish the demo: after ${showMs(STORY_LIMIT_MS)} these runs still go on: ${watched.filter((one) => !isOver(one)).map(({ runId }) => runId).join(", ")}`);
     if ((await sleep(systemClock, LOOK_EVERY_MS, signal)) === "aborted") throw new CommandFailure(EXIT.failed, "Stopped before the end");
@@ -150,7 +149,8 @@ function report({ terminal }: CommandContext, figures: readonly RunFigures[], { 
   terminal.line("");
   for (const line of resultLines(terminal, figures)) terminal.line(line);
   terminal.line("");
-  for (const { label, proves } of STORY) terminal.line(terminal.paint("dim", `${label.padEnd(10)} ${proves}`));
+  if (slept) for (const { label, proves } of STORY) terminal.line(terminal.paint("dim", `${label.padEnd(10)} ${proves}`));
+  else terminal.line("Nothing slept: without sandboxes waits stay in memory. ./torpor doctor says what is missing.");
   const problems = figures.flatMap((one) => problemsOf(one, slept));
   if (images > 0) problems.push(`${images} memory images are still on disk although no run sleeps`);
   terminal.value({ runs: figures, problems });

@@ -1,11 +1,11 @@
 import type { RetrievedRun, TimelineLineView } from "@torpor/contracts";
 import { showBytes, showMs, table } from "../terminal/table.ts";
-import type { Terminal } from "../terminal/terminal.ts";
+import type { Picture, Terminal } from "../terminal/terminal.ts";
 import { sleepsOf, wakeMs } from "./figures.ts";
 import { isOver, runOf, type Sample, type Watched } from "./watch.ts";
 
 /** The picture while runs run: what each does, and what the whole costs at this moment. */
-export function liveLines(terminal: Terminal, sample: Sample, elapsedMs: number): { readonly lines: string[]; readonly footer: string } {
+export function liveLines(terminal: Terminal, sample: Sample, elapsedMs: number): Picture {
   const processes = sample.instances.reduce((sum, { processCount }) => sum + (processCount ?? 0), 0);
   const memoryBytes = sample.instances.reduce((sum, instance) => sum + (instance.memoryBytes ?? 0), 0);
   const diskBytes = sample.memoryImages.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
@@ -13,9 +13,10 @@ export function liveLines(terminal: Terminal, sample: Sample, elapsedMs: number)
     const sandbox = sample.instances.find((instance) => runOf(instance) === one.runId && instance.state !== "gone");
     return [one.label, stateOf(terminal, one), String(sandbox?.processCount ?? 0), sandbox?.memoryBytes == null ? "–" : showBytes(sandbox.memoryBytes)];
   });
+  const total = terminal.paint("dim", `${showMs(elapsedMs)}   ${processes} processes   ${showBytes(memoryBytes)} in memory   ${showBytes(diskBytes)} on disk`);
   return {
-    lines: table(["run", "state", "processes", "memory"], rows),
-    footer: terminal.paint("dim", `${showMs(elapsedMs)}   ${processes} processes   ${showBytes(memoryBytes)} in memory   ${showBytes(diskBytes)} on disk`),
+    lines: [...table(["run", "state", "processes", "memory"], rows), total],
+    states: sample.watched.map((one) => `${one.label.trim()} ${one.runId.slice(-6)}  ${stateOf(terminal, one)}`),
   };
 }
 

@@ -11,6 +11,8 @@ export interface Watched {
   run: RetrievedRun | undefined;
   /** Since when the run is seen asleep, in monotonic milliseconds. */
   asleepSinceMs: number | undefined;
+  /** Since when it is seen to have started. */
+  startedMs: number | undefined;
   /** The most processes that were seen for it while it slept. */
   processesAsleep: number;
   outsideDone: boolean;
@@ -25,7 +27,7 @@ export interface Sample {
 
 /** A run that has just been triggered. */
 export function watch(runId: string, label: string, story?: StoryRun): Watched {
-  return { runId, label, story, run: undefined, asleepSinceMs: undefined, processesAsleep: 0, outsideDone: false };
+  return { runId, label, story, run: undefined, asleepSinceMs: undefined, startedMs: undefined, processesAsleep: 0, outsideDone: false };
 }
 
 /** Looks at every run, sandbox and memory image once, and does what the story says must happen from outside. */
@@ -44,6 +46,7 @@ export function isOver({ run }: Watched): boolean {
 
 async function refresh(sdk: RouteClient, one: Watched, nowMs: number): Promise<void> {
   one.run = unwrap(await sdk.call(sdkRuns.retrieve, { params: { runId: one.runId } }));
+  if (one.run.startedAt !== undefined) one.startedMs ??= nowMs;
   if (!one.run.isWaiting) one.asleepSinceMs = undefined;
   else one.asleepSinceMs ??= nowMs;
 }
@@ -57,9 +60,17 @@ function addChildren(watched: Watched[]): void {
   }
 }
 
+/** Where runs cannot sleep, what comes from outside comes this long after the run's start. */
+const WITHOUT_SLEEP_AFTER_MS = 15_000;
+
+function isTimeToAct({ asleepSinceMs, startedMs }: Watched, afterMs: number, nowMs: number): boolean {
+  if (asleepSinceMs !== undefined) return nowMs - asleepSinceMs >= afterMs;
+  return startedMs !== undefined && nowMs - startedMs >= WITHOUT_SLEEP_AFTER_MS + afterMs;
+}
+
 async function actFromOutside(sdk: RouteClient, one: Watched, nowMs: number): Promise<void> {
   const outside = one.story?.outside;
-  if (outside === undefined || one.outsideDone || one.asleepSinceMs === undefined || nowMs - one.asleepSinceMs < outside.afterMs) return;
+  if (outside === undefined || one.outsideDone || !isTimeToAct(one, outside.afterMs, nowMs)) return;
   one.outsideDone = true;
   if (outside.action === "cancel") unwrap(await sdk.call(sdkRuns.cancel, { params: { runId: one.runId } }));
   else await completeToken(sdk, one.runId);

@@ -55,14 +55,24 @@ export class EmbeddedDatabase implements Closable {
   }
 
   async #keepRunning(first: PostgresServer): Promise<void> {
-    let server = first;
+    let server: PostgresServer | undefined = first;
     for (let attempt = 1; ; attempt++) {
-      await server.exited;
+      await server?.exited;
       if (this.#stop.signal.aborted) return;
-      this.#options.onUnexpectedExit("postgresql", "ended");
+      if (server !== undefined) this.#options.onUnexpectedExit("postgresql", "ended");
       const delayMs = backoffMs(Math.min(attempt, 6), { baseMs: 100, factor: 2, maxMs: 3_000, random: this.#options.random });
       if ((await sleep(this.#options.clock, delayMs, this.#stop.signal)) === "aborted") return;
-      server = await this.#startServer();
+      server = await this.#startAgain();
+    }
+  }
+
+  /** Undefined when it could not be started now; without a database nothing goes on, so it is tried again for as long as the plane is up. */
+  async #startAgain(): Promise<PostgresServer | undefined> {
+    try {
+      return await this.#startServer();
+    } catch (error) {
+      this.#options.onUnexpectedExit("postgresql", `could not be started again: ${error instanceof Error ? error.message : String(error)}`);
+      return undefined;
     }
   }
 }

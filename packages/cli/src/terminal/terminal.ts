@@ -12,12 +12,19 @@ export interface Terminal {
   value(value: unknown): void;
   /** A step of something that takes a while. */
   progress(text: string): void;
-  /** Draws lines and a footer where the last drawing was; without a terminal it prints only lines that changed, and no footer. */
-  draw(lines: readonly string[], footer: string): void;
+  /** Draws a picture where the last one was; without a terminal it prints only what is new in `states`. */
+  draw(picture: Picture): void;
   /** Leaves the last drawing where it is. */
   endDrawing(): void;
   error(text: string, hint?: string): void;
   paint(style: Style, text: string): string;
+}
+
+/** Something that changes while it is looked at. */
+export interface Picture {
+  readonly lines: readonly string[];
+  /** The same in words that change seldom: for logs. */
+  readonly states: readonly string[];
 }
 
 export interface TerminalStreams {
@@ -38,7 +45,7 @@ export function createTerminal(streams: TerminalStreams, options: { readonly jso
     line: (text) => void (options.json || streams.out.write(`${text}\n`)),
     value: (value) => void (options.json && streams.out.write(`${JSON.stringify(value, null, 2)}\n`)),
     progress: (text) => void streams.err.write(`${streams.err.isTTY === true && coloured ? styleText("dim", text, { validateStream: false }) : text}\n`),
-    draw: (lines, footer) => void (options.json || drawing.draw(lines, footer)),
+    draw: (picture) => void (options.json || drawing.draw(picture)),
     endDrawing: () => drawing.end(),
     error: (text, hint) => {
       streams.err.write(`${streams.err.isTTY === true && coloured ? styleText("red", "error", { validateStream: false }) : "error"}: ${text}\n`);
@@ -48,20 +55,20 @@ export function createTerminal(streams: TerminalStreams, options: { readonly jso
   };
 }
 
-function createDrawing(out: NodeJS.WriteStream, isInteractive: boolean): { draw(lines: readonly string[], footer: string): void; end(): void } {
+function createDrawing(out: NodeJS.WriteStream, isInteractive: boolean): { draw(picture: Picture): void; end(): void } {
   let height = 0;
   let shown = new Set<string>();
   return {
-    draw(lines, footer) {
+    draw({ lines, states }) {
       if (!isInteractive) {
-        for (const text of lines) if (!shown.has(text)) out.write(`${text}\n`);
-        shown = new Set(lines);
+        for (const text of states) if (!shown.has(text)) out.write(`${text}\n`);
+        shown = new Set(states);
         return;
       }
       const width = Math.max(20, (out.columns ?? 100) - 1);
       const up = height > 0 ? `\u001b[${height}A` : "";
-      out.write(`${up}${[...lines, footer].map((text) => `\u001b[2K${clip(text, width)}\n`).join("")}\u001b[0J`);
-      height = lines.length + 1;
+      out.write(`${up}${lines.map((text) => `\u001b[2K${clip(text, width)}\n`).join("")}\u001b[0J`);
+      height = lines.length;
     },
     end() {
       height = 0;
