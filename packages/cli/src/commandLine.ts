@@ -50,9 +50,12 @@ function addCommand(program: Commander, command: Command, run: (input: Parsed) =
   added.action(async () => run({ args: added.args, options: added.opts() }));
 }
 
+/** What the first word of a command with two means. */
+const GROUPS: Readonly<Record<string, string>> = { runs: "list, show or cancel runs", tokens: "list or complete what runs wait for" };
+
 function groupOf(program: Commander, name: string): Commander {
   const found = program.commands.find((command) => command.name() === name);
-  return found ?? program.command(name).description(`${name}: see the commands below`).exitOverride();
+  return found ?? program.command(name).description(GROUPS[name] ?? "").exitOverride();
 }
 
 async function runOne(command: Command, input: Parsed, { process, repoDir, stateDir }: CommandLineOptions): Promise<ExitCode> {
