@@ -78,6 +78,22 @@ describe("a runner that dies", () => {
     expect(node.platform.run(runner.runId).completions).toEqual([]);
   });
 
+  it("and whose run another runner here has got meanwhile: nothing is told", async () => {
+    await started();
+    const runner = await node.executing();
+    const other = await node.executing();
+    const held = Promise.withResolvers<void>();
+    node.platformLink.failNext(workerActions.latestSnapshot, { hold: held.promise });
+    node.gateway.exit(runner.name, 1);
+    await node.clock.advance(10);
+    const known = node.core.runners.get(other.name);
+    if (known === undefined) throw new Error("the runner is not known");
+    node.core.runners.take(known, runner.runId);
+    held.resolve();
+    await node.clock.advance(1_000);
+    expect(node.platform.run(runner.runId).completions).toEqual([]);
+  });
+
   it("whose end nobody told is missed at the next look", async () => {
     await started();
     const runner = await node.executing();

@@ -42,7 +42,8 @@ describe("the supervisor is killed and started again", () => {
       await runner.since();
       await node.clock.advance(1_000);
     }
-    expect(node.core.intents.of(runner.runId)).toBeUndefined();
+    expect(node.platform.status(runner.runId)).toBe("EXECUTING_WITH_WAITPOINTS");
+    expect(node.sleepEvents(runner.runId)).toEqual([]);
   });
 
   it("while the memory is being written: it is thawed, and put to sleep again", async () => {

@@ -49,6 +49,32 @@ describe("a sleeping run", () => {
     expect(names).not.toContain(runner.name);
   });
 
+  it("whose original is not destroyed yet for the gateway's part is asked for again until it is (L5)", async () => {
+    await started();
+    const runner = await node.asleep();
+    node.gatewayLink.failNext(gateway.restoreSnapshot, { status: 409, code: "sandbox_frozen" }, { status: 409, code: "sandbox_frozen" });
+    node.platform.wake(runner.runId);
+    await node.clock.advance(1_000);
+    expect(node.platform.status(runner.runId)).toBe("EXECUTING");
+    expect(node.gateway.names().length).toBe(1);
+  });
+
+  it("handed out before we know that its suspension was accepted: the original goes first, on any gateway (L5)", async () => {
+    await started({ foreignGateway: true });
+    const runner = await node.waiting();
+    const outage = Array.from({ length: 3 }, () => ({ status: 503 }));
+    node.platformLink.failNext(workerActions.completeSuspension, "lose_reply", ...outage);
+    node.platformLink.failNext(workerActions.latestSnapshot, "pass", ...outage);
+    await node.clock.advance(5_300);
+    expect(node.core.intents.of(runner.runId)?.state).toBe("held");
+    node.platform.wake(runner.runId);
+    await node.clock.advance(10_000);
+    expect(node.platform.status(runner.runId)).toBe("EXECUTING");
+    const { log } = node.gateway;
+    expect(log.indexOf(`delete ${runner.name}`)).toBeLessThan(log.findLastIndex((line) => line.startsWith("create")));
+    expect(node.gateway.names()).not.toContain(runner.name);
+  });
+
   it("whose restore may have happened is looked up, and goes on", async () => {
     await started();
     const runner = await node.asleep();

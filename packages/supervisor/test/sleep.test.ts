@@ -1,6 +1,6 @@
 import { gateway, workerActions, workload } from "@torpor/contracts";
 import { afterEach, describe, expect, it } from "vitest";
-import { TestNode, type NodeOptions } from "./node.ts";
+import { TestNode, TestRunner, type NodeOptions } from "./node.ts";
 
 let node: TestNode;
 afterEach(() => node.kill());
@@ -246,6 +246,22 @@ describe("who may cancel a sleep", () => {
     expect(node.platform.status(fresh.runId)).toBe("SUSPENDED");
   });
 
+  it("not one that lost the run and is still passed on, to learn so", async () => {
+    await started();
+    const stale = await node.executing();
+    const fresh = await node.executing();
+    const known = node.core.runners.get(fresh.name);
+    if (known === undefined) throw new Error("the runner is not known");
+    node.core.runners.take(known, stale.runId);
+    const holder = new TestRunner(node, stale.runId, fresh.name);
+    const waitsAt = node.platform.block(stale.runId);
+    holder.snapshotId = waitsAt;
+    await holder.suspend();
+    await stale.continue();
+    await stale.complete();
+    expect(node.core.intents.of(stale.runId)).toMatchObject({ runnerId: fresh.name, snapshotId: waitsAt });
+  });
+
   it("a caller so old that it does not say who it is", async () => {
     await started();
     const runner = await node.waiting();
@@ -273,8 +289,7 @@ describe("who may cancel a sleep", () => {
   });
 });
 
-async function restartedRunner(runId: string) {
-  const { TestRunner } = await import("./node.ts");
+async function restartedRunner(runId: string): Promise<TestRunner> {
   const name = node.gateway.names().at(-1) ?? "";
   const runner = new TestRunner(node, runId, name);
   await runner.start();

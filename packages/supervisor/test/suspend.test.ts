@@ -105,5 +105,6 @@ describe("a runner that falls silent (L3)", () => {
     await runner.heartbeat();
     await node.clock.advance(60_000);
     expect(node.gatewayLink.countOf(gateway.snapshotInstance)).toBe(0);
+    expect(node.sleepEvents(runner.runId)).not.toContain("snapshot.scheduled:heard_again");
   });
 });

@@ -102,9 +102,9 @@ describe("who a sandbox is (L14)", () => {
     await started({ addresses: true });
     const first = await node.executing();
     const second = await node.executing();
-    second.remoteAddress = node.gateway.instance(second.name).address ?? "";
-    second.claim = first.claim;
-    expect(await second.heartbeat()).toMatchObject({ kind: "refused", status: 403, mayRetry: false });
+    const intruder = new TestRunner(node, first.runId, first.name);
+    intruder.remoteAddress = node.gateway.instance(second.name).address ?? "";
+    expect(await intruder.heartbeat()).toMatchObject({ kind: "refused", status: 403, mayRetry: false });
   });
 
   it("a call from an address that no sandbox has cannot speak for one that has an address", async () => {

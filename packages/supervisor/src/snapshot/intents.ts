@@ -122,10 +122,11 @@ export class Intents {
     for (const [runId, key] of this.#resting) if (key.runnerId === runnerId) this.#resting.delete(runId);
   }
 
-  /** The runner was heard while its run waits: an intent that rested goes on (N4). */
-  heard(runId: string, runnerId: string): void {
+  /** The runner was heard while its run waits, at this snapshot if it said so: an intent that rested goes on (N4). */
+  heard(runId: string, runnerId: string, snapshotId?: string): void {
     const resting = this.#resting.get(runId);
-    if (resting !== undefined && resting.runnerId === runnerId) this.schedule(resting, { why: "heard_again" });
+    if (resting?.runnerId !== runnerId) return;
+    if (snapshotId === undefined || snapshotId === resting.snapshotId) this.schedule(resting, { why: "heard_again" });
   }
 
   /** The last step of one that was carried out. Failed ones come back while the runner still holds the run (N5). */

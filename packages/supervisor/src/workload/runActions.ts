@@ -98,7 +98,9 @@ export class RunActions {
   }
 
   async heartbeat(at: At, body: unknown, caller: WorkloadCaller): Promise<Answer<never>> {
-    this.#heard(caller.runner, at);
+    const { runner } = caller;
+    this.#heard(runner, at);
+    if (runner?.runId === at.runId) this.#deps.intents.heard(at.runId, runner.name, at.snapshotId);
     return passOn(await this.#deps.platform.runHeartbeat(at, body, by(caller)));
   }
 
@@ -129,7 +131,10 @@ export class RunActions {
     if (outcome.kind !== "ok") return passOn(outcome);
     const history = peek.history(outcome.body) ?? [];
     for (const { friendlyId, executionStatus } of history) this.#deps.intents.observe(at.runId, friendlyId, executionStatus);
-    if (history.length === 0 && runner !== null) this.#deps.rearm.stillAt(runner, at.runId, at.snapshotId);
+    if (history.length === 0 && runner?.runId === at.runId) {
+      this.#deps.intents.heard(at.runId, runner.name, at.snapshotId);
+      this.#deps.rearm.stillAt(runner, at.runId, at.snapshotId);
+    }
     // A restored runner would take SUSPENDED and QUEUED in its own history for the loss of its run.
     const isRestored = runner?.restoredAt != null && at.snapshotId < runner.restoredAt;
     if (!isRestored && runner?.runId === at.runId && hasLeft(history.map(({ executionStatus }) => executionStatus))) runners.unbind(runner);
@@ -148,9 +153,7 @@ export class RunActions {
   #heard(runner: Runner | null, at: At): void {
     this.#mayAct(runner, at.runId);
     this.#deps.intents.observe(at.runId, at.snapshotId);
-    if (runner === null) return;
-    this.#note(runner, at.runId, at.snapshotId);
-    if (runner.runId === at.runId) this.#deps.intents.heard(at.runId, runner.name);
+    if (runner !== null) this.#note(runner, at.runId, at.snapshotId);
   }
 
   #note(runner: Runner, runId: string, snapshotId: string): void {
