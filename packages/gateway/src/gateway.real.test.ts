@@ -113,7 +113,7 @@ describe.skipIf(missing !== undefined)(
       const output = await outputOf(stateDir(), second.id);
       expect(Number(/tick (\d+)/.exec(output)?.[1])).toBeGreaterThan(before - 1);
       expect(output).toContain("tmpapp");
-      expect(await memoryFolders()).toEqual([]);
+      await expect.poll(memoryFolders).toEqual([]);
     });
 
     it("killed while a sandbox runs: the sandbox goes on, is taken over, and answers to its request", async () => {
@@ -140,7 +140,7 @@ describe.skipIf(missing !== undefined)(
         expect(["running", "held"]).toContain(found);
         if (found === "held") ok(await client.call(contract.cancelSnapshot, { params: { name } }));
         await tickAfter(stateDir(), first.id, lastTick(await outputOf(stateDir(), first.id)));
-        expect(await memoryFolders()).toEqual([]);
+        await expect.poll(memoryFolders).toEqual([]);
         const id = await until(async () => ((await state()) === "running" ? await stored() : undefined), "a second snapshot");
         ok(await restore(id));
       },
@@ -158,7 +158,7 @@ describe.skipIf(missing !== undefined)(
       const second = ok(await restore(id));
       await tickAfter(stateDir(), second.id, before);
       expect(ok(await client.call(contract.listInstances)).instances).toHaveLength(1);
-      expect(await memoryFolders()).toEqual([]);
+      await expect.poll(memoryFolders).toEqual([]);
     });
 
     it.each([40, 110])("killed %i ms after a create was asked for: the same request finds one sandbox", async (afterMs) => {
@@ -183,7 +183,7 @@ describe.skipIf(missing !== undefined)(
         ok(await snapshot());
         expect(await receiver.nth(1)).toMatchObject({ status: "failed", reason: "disk_full" });
         await tickAfter(stateDir(), first.id, before);
-        expect(await memoryFolders()).toEqual([]);
+        await expect.poll(memoryFolders).toEqual([]);
         await execOrThrow("mount", ["-o", "remount,size=500m", memoryDir], { timeoutMs: 5_000 });
         ok(await restore(await stored()));
       } finally {
@@ -223,7 +223,7 @@ describe.skipIf(missing !== undefined)(
       child.kill("SIGTERM");
       expect(await ended).toBe(0);
       await tickAfter(stateDir(), first.id, before);
-      expect(await memoryFolders()).toEqual([]);
+      await expect.poll(memoryFolders).toEqual([]);
       await client.close();
       await start();
       expect(await state()).toBe("running");
@@ -269,7 +269,7 @@ describe.skipIf(missing !== undefined)(
       await delay(40);
       expect(ok(await client.call(contract.cancelSnapshot, { params: { name } }))).toEqual({ outcome: "thawed" });
       await tickAfter(stateDir(), first.id, lastTick(await outputOf(stateDir(), first.id)));
-      expect(await memoryFolders()).toEqual([]);
+      await expect.poll(memoryFolders).toEqual([]);
       ok(await restore(await stored()));
     });
   },

@@ -1,3 +1,4 @@
+import { access } from "node:fs/promises";
 import { TorporError } from "@torpor/contracts";
 import { findImage, installApp, type InstalledApp } from "@torpor/image";
 import type { SandboxImage } from "./drivers/driver.ts";
@@ -8,21 +9,41 @@ export interface ImageSource {
   find(reference: string): Promise<SandboxImage>;
 }
 
+/** So many descriptions are kept in memory: an image never changes, and its description can be a megabyte of JSON. */
+const KEPT = 64;
+
 /** Images of a store that deployments wrote: `<stateDir>/images/`. */
 export function storedImages(stateDir: string): ImageSource {
+  const known = new Map<string, SandboxImage>();
   return {
     async find(reference) {
-      const found = await findImage(stateDir, reference);
-      if (found.kind === "refused")
-        throw new TorporError(
-          "request_unprocessable",
-          `Cannot use image ${reference}: ${WHY[found.reason]} (looked in ${stateDir}/images)`,
-          { param: "image" },
-        );
-      const { image, rootfs } = found.stored;
-      return { digest: image.digest, rootfs, ...image.run };
+      const cached = known.get(reference);
+      if (cached !== undefined && (await exists(cached.rootfs))) return cached;
+      const image = await readImage(stateDir, reference);
+      known.set(reference, image);
+      const oldest = known.keys().next();
+      if (known.size > KEPT && oldest.done !== true) known.delete(oldest.value);
+      return image;
     },
   };
+}
+
+async function readImage(stateDir: string, reference: string): Promise<SandboxImage> {
+  const found = await findImage(stateDir, reference);
+  if (found.kind === "refused") {
+    throw new TorporError("request_unprocessable", `Cannot use image ${reference}: ${WHY[found.reason]} (looked in ${stateDir}/images)`, {
+      param: "image",
+    });
+  }
+  const { image, rootfs } = found.stored;
+  return { digest: image.digest, rootfs, ...image.run };
+}
+
+function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
 }
 
 const WHY = {

@@ -90,7 +90,7 @@ export class Launcher {
 
   /** S3. Checking 150 MB takes as long as making an empty sandbox: they happen side by side. */
   async #restore(imageId: MemoryImageId, manifest: Manifest, spec: SandboxSpec): Promise<StartOutcome> {
-    const { memory, driver } = this.#core;
+    const { memory, driver, log } = this.#core;
     const preparing = driver.prepare(spec);
     const damage = await memory.damage(imageId, manifest).finally(() => preparing);
     if (damage !== undefined) refuseImage(imageId, damage);
@@ -98,7 +98,11 @@ export class Launcher {
     if (prepared.kind === "refused") return prepared;
     const dir = await memory.consume(imageId);
     const outcome = await driver.restore(spec.id, dir);
-    if (outcome.kind === "refused") await memory.giveBack(imageId);
+    if (outcome.kind === "started")
+      memory.removeSoon(imageId, (error) =>
+        log.error({ err: error, memoryImage: imageId }, "cannot delete a memory image that was restored"),
+      );
+    else if (outcome.kind === "refused") await memory.giveBack(imageId);
     else await memory.remove(imageId); // before what may have run is destroyed: a kill in between must not give it back
     return outcome;
   }

@@ -25,6 +25,7 @@ export class MemoryImages {
   readonly #hasher = new FileHasher();
   readonly #phases = new Map<MemoryImageId, ImagePhase>();
   readonly #manifests = new Map<MemoryImageId, Manifest>();
+  readonly #removing = new Set<Promise<void>>();
 
   constructor(dir: string, clock: Clock) {
     this.#dir = dir;
@@ -149,12 +150,21 @@ export class MemoryImages {
     if (phase !== undefined) await rm(this.#path(id, phase), { recursive: true, force: true });
   }
 
+  /** Deletes an image that nobody can use any more without being waited for: freeing 130 MB takes the file system 70 ms. */
+  removeSoon(id: MemoryImageId, onError: (error: unknown) => void): void {
+    const removing = this.remove(id)
+      .catch(onError)
+      .finally(() => this.#removing.delete(removing));
+    this.#removing.add(removing);
+  }
+
   sizeBytes(id: MemoryImageId): number {
     const manifest = this.#manifests.get(id);
     return manifest === undefined ? 0 : sizeOf(manifest);
   }
 
   async close(): Promise<void> {
+    await Promise.all(this.#removing);
     await this.#hasher.close();
   }
 

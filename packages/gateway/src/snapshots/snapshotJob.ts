@@ -40,8 +40,8 @@ export async function runSnapshot(core: Core, job: SnapshotJob): Promise<Snapsho
     end = failed(reason, error instanceof Error ? error.message : String(error));
   }
   if (end.kind === "failed") {
+    await thawOrEnd(core, job.sandbox); // first: the task has waited enough
     await core.memory.remove(job.imageId);
-    await thawOrEnd(core, job.sandbox);
   }
   return end;
 }

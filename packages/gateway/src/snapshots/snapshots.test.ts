@@ -86,7 +86,7 @@ describe("a snapshot that is held", () => {
     expect(node.host.sandboxes.size).toBe(0);
     const restored = ok(await restore(id));
     expect(node.host.sandboxes.get(restored.id)?.memory).toContain("remembered");
-    expect(await node.memoryFolders()).toEqual([]);
+    await expect.poll(() => node.memoryFolders()).toEqual([]);
   });
 
   it("cannot be restored while its sandbox exists (L5)", async () => {
