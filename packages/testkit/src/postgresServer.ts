@@ -1,5 +1,5 @@
 import type { ChildProcess } from "node:child_process";
-import { mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { existsSync } from "node:fs";
 import { createServer } from "node:net";
 import { dirname, join } from "node:path";
@@ -151,30 +151,35 @@ function connectionString(options: PostgresServerOptions, port: number): string 
 }
 
 /**
- * A server that outlived a killed parent is on its way out: waits for it. A pid file whose process is gone, or is
- * somebody else's by now (pids are reused after a reboot), is removed; PostgreSQL would refuse to start beside it.
+ * A server that outlived a killed parent is on its way out, and so are the children of a server that was killed itself, which
+ * hold its memory a moment longer: waits for them. A pid file that is left then belongs to nobody (pids are reused after a
+ * reboot) and is removed; PostgreSQL would refuse to start beside it.
  */
 async function waitForOldServer(dataDir: string): Promise<void> {
   const file = join(dataDir, "postmaster.pid");
   for (let tries = 0; tries < 200; tries++) {
-    const text = await readFile(file, "utf8").catch(() => "");
-    const pid = Number(text.split("\n")[0]);
-    if (text === "" || !Number.isInteger(pid) || pid <= 0) return;
-    if (!(await isServerOf(pid, dataDir))) {
-      await rm(file, { force: true });
-      return;
-    }
+    const running = await processesOf(dataDir, file);
+    if (running.length === 0) return await rm(file, { force: true });
     await sleep(systemClock, 50);
   }
   throw new Error(`Cannot start PostgreSQL on ${dataDir}: another one is running on it (its process id is in ${file})`);
 }
 
-/** The server works in its data folder, and that is the same folder by whatever name it is seen. */
-async function isServerOf(pid: number, dataDir: string): Promise<boolean> {
-  if (!signal(pid, 0)) return false;
-  if (!existsSync("/proc/self")) return true; // nowhere to look: the pid file is believed
-  const [works, data] = await Promise.all([stat(`/proc/${pid}/cwd`).catch(() => undefined), stat(dataDir)]);
-  return works !== undefined && works.ino === data.ino && works.dev === data.dev;
+/** Every process of a server works in its data folder, and that is the same folder by whatever name it is seen. */
+async function processesOf(dataDir: string, pidFile: string): Promise<number[]> {
+  if (!existsSync("/proc/self")) {
+    const pid = Number((await readFile(pidFile, "utf8").catch(() => "")).split("\n")[0]);
+    return pid > 0 && signal(pid, 0) ? [pid] : []; // nowhere to look: the pid file is believed
+  }
+  const data = await stat(dataDir);
+  const pids = (await readdir("/proc")).map(Number).filter((pid) => pid > 0);
+  const isOurs = await Promise.all(
+    pids.map(async (pid) => {
+      const [place, name] = await Promise.all([stat(`/proc/${pid}/cwd`), readFile(`/proc/${pid}/comm`, "utf8")]);
+      return place.ino === data.ino && place.dev === data.dev && name.trim() === "postgres";
+    }).map((look) => look.catch(() => false)), // gone while we look, or another user's
+  );
+  return pids.filter((_pid, index) => isOurs[index]);
 }
 
 function signal(pid: number, name: NodeJS.Signals | 0): boolean {

@@ -63,6 +63,7 @@ export class EmbeddedDatabase implements Closable {
       const delayMs = backoffMs(Math.min(attempt, 6), { baseMs: 100, factor: 2, maxMs: 3_000, random: this.#options.random });
       if ((await sleep(this.#options.clock, delayMs, this.#stop.signal)) === "aborted") return;
       server = await this.#startAgain();
+      if (this.#stop.signal.aborted) return await server?.close(); // asked to stop while it was being started
     }
   }
 
