@@ -36,6 +36,29 @@ describe("an idempotency key", () => {
     expect(await scene.trigger("work", { idempotencyKey: "k", idempotencyKeyExpiresAt: inMs(plane, 60_000) })).not.toBe(first);
   });
 
+  it("makes one new run of many triggers at once when it has expired, or its run has failed", async () => {
+    const scene = await plane.scene();
+    const second = await plane.anotherEngine();
+    const many = async (): Promise<Set<string>> => {
+      const options = { payloadType: "application/json", idempotencyKey: "k", idempotencyKeyExpiresAt: inMs(plane, 60_000) };
+      const outcomes = await Promise.all(Array.from({ length: 20 }, (_, index) => (index % 2 === 0 ? scene.engine : second).trigger(scene.env, "work", options)));
+      return new Set(outcomes.map((outcome) => must(outcome, "triggered").runId));
+    };
+    const [first] = await many();
+    await plane.clock.advance(61_000);
+    const afterExpiry = await many();
+    expect(afterExpiry.size).toBe(1);
+    expect(afterExpiry).not.toContain(first);
+    for (const held of await scene.worker.takeAll()) {
+      await held.start();
+      await held.fail(systemError("TASK_RUN_CRASHED"));
+    }
+    const afterFailure = await many();
+    expect(afterFailure.size).toBe(1);
+    expect(afterFailure).not.toEqual(afterExpiry);
+    await second.close();
+  });
+
   it("lives thirty days when nothing else is said", async () => {
     const scene = await plane.scene();
     const first = await scene.trigger("work", { idempotencyKey: "k" });

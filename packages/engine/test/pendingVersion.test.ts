@@ -1,5 +1,6 @@
+import { sleep, systemClock } from "@torpor/kernel";
 import { describe, expect, it } from "vitest";
-import { inMs, task, usePlane, type Scene } from "./harness.ts";
+import { DEPLOYMENT, inMs, task, usePlane, type Scene } from "./harness.ts";
 
 const plane = usePlane({ settings: { promoteBatchSize: 3 } });
 
@@ -95,13 +96,17 @@ describe("a run that no deployed version can run yet", () => {
   });
 
   it("is not lost when the version is deployed in the moment in which it is set aside", async () => {
-    for (let round = 0; round < 10; round++) {
+    const second = await plane.anotherEngine();
+    for (let round = 0; round < 20; round++) {
       const scene = await plane.scene();
       const runId = await scene.trigger("future");
-      const [early] = await Promise.all([scene.worker.tryTake(), scene.deploy({ tasks: [task("future")] })]);
+      const deploying = second.deploy(scene.env, { ...DEPLOYMENT, contentHash: "with the future", tasks: [task("future")] });
+      await sleep(systemClock, round % 10);
+      const [early] = await Promise.all([scene.worker.tryTake(), deploying]);
       const held = early ?? (await scene.untilTaken(runId));
       expect(held.runId).toBe(runId);
     }
+    await second.close();
   });
 });
 

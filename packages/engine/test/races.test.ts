@@ -1,7 +1,7 @@
-import { sleep, systemClock } from "@torpor/kernel";
 import { beforeAll, describe, expect, it } from "vitest";
 import type { Engine } from "../src/api.ts";
 import { inMs, task, usePlane, type Scene } from "./harness.ts";
+import { both, race } from "./race.ts";
 import { must, success, userError, type HeldRun } from "./worker.ts";
 
 // Two calls about one run at the same moment, through two processes. Each race is run many times, ten at once,
@@ -10,32 +10,12 @@ import { must, success, userError, type HeldRun } from "./worker.ts";
 /** For the races that the product lives on: the ends of waits against their beginnings, and against falling asleep. */
 const MANY_ROUNDS = 120;
 const ROUNDS = 50;
-const AT_ONCE = 10;
 const plane = usePlane({ settings: { environmentConcurrencyLimit: 500 } });
 let second: Engine;
 
 beforeAll(async () => {
   second = await plane.anotherEngine();
 });
-
-/** Runs the race for each run, a few at once. */
-async function race(runs: readonly HeldRun[], oneRun: (held: HeldRun, round: number) => Promise<void>): Promise<void> {
-  for (let from = 0; from < runs.length; from += AT_ONCE) {
-    await Promise.all(runs.slice(from, from + AT_ONCE).map((held, index) => oneRun(held, from + index)));
-  }
-}
-
-/** Both at once, the one or the other a little later: `b` by up to 2 ms, `a` by up to `slowMs`. */
-async function both<A, B>(round: number, a: () => Promise<A>, b: () => Promise<B>, slowMs = 2): Promise<[A, B]> {
-  const place = (round % 10) - 4;
-  const shiftMs = place <= 0 ? -place * 0.5 : (-place / 5) * slowMs;
-  const later = async <T>(delayMs: number, call: () => Promise<T>): Promise<T> => {
-    if (delayMs >= 1) await sleep(systemClock, delayMs);
-    else if (delayMs > 0) await new Promise<void>((resolve) => setImmediate(resolve));
-    return call();
-  };
-  return Promise.all([later(-shiftMs, a), later(shiftMs, b)]);
-}
 
 async function executingRuns(scene: Scene, count: number, taskId = "work"): Promise<HeldRun[]> {
   await Promise.all(Array.from({ length: count }, () => scene.trigger(taskId)));

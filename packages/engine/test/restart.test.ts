@@ -33,9 +33,11 @@ describe("closing an engine", () => {
     const scene = await plane.scene();
     const engine = await plane.anotherEngine();
     const calls = Array.from({ length: 50 }, (_, index) => engine.trigger(scene.env, "work", { payloadType: "application/json", requestKey: `closing-${index}` }));
+    const closedAtMs = performance.now();
     const closed = engine.close();
     const outcomes = await Promise.allSettled(calls);
     await closed;
+    expect(performance.now() - closedAtMs).toBeLessThan(5_000);
     const acknowledged = outcomes.flatMap((outcome) => (outcome.status === "fulfilled" && outcome.value.kind === "triggered" ? [outcome.value.runId] : []));
     for (const runId of acknowledged) expect(await scene.state(runId)).toBe("QUEUED/PENDING");
   });

@@ -252,5 +252,9 @@ describe("waiting for a token", () => {
     expect(later.id).not.toBe(first.id);
     await scene.completeToken(first.id);
     expect((await scene.engine.getToken(scene.env, later.id))?.status).toBe("WAITING");
+    await plane.clock.advance(61_000);
+    const rivals = await Promise.all(Array.from({ length: 20 }, ask));
+    expect(new Set(rivals.map((one) => one.id)).size).toBe(1);
+    expect(rivals.filter((one) => !one.isCached)).toHaveLength(1);
   });
 });
