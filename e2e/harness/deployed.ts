@@ -95,13 +95,13 @@ export class Deployed {
     return (await this.#plane.memoryImages()).filter(({ instanceName }) => instanceName.includes(runId.replace("run_", "")));
   }
 
-  /** Resolves with the run's sandbox as soon as it is in the state. */
-  async untilSandbox(runId: string, state: InstanceView["state"]): Promise<InstanceView> {
+  /** Resolves with the run's sandbox as soon as it is in one of the states. */
+  async untilSandbox(runId: string, ...states: InstanceView["state"][]): Promise<InstanceView> {
     const look = async (): Promise<InstanceView | undefined> => {
       const sandbox = await this.sandboxOf(runId);
-      return sandbox?.state === state ? sandbox : undefined;
+      return sandbox !== undefined && states.includes(sandbox.state) ? sandbox : undefined;
     };
-    return await until(`the sandbox of ${runId} is ${state}`, look, { everyMs: 5, seen: () => this.story(runId) });
+    return await until(`the sandbox of ${runId} is ${states.join(" or ")}`, look, { everyMs: 5, seen: () => this.story(runId) });
   }
 
   async untilLine(runId: string, line: string): Promise<void> {

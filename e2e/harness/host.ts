@@ -11,6 +11,13 @@ export function processesOfSandbox(sandboxId: string): HostProcess[] {
   return hostProcesses(({ command, groups }) => command.includes(sandboxId) || groups.includes(sandboxId));
 }
 
+/** Ends a sandbox as a fault of the machine would: its kernel is killed, and with it every process of the task. */
+export function killSandbox(sandboxId: string): void {
+  const kernels = processesOfSandbox(sandboxId).filter(({ command }) => command.startsWith("runsc-sandbox"));
+  if (kernels.length === 0) throw new Error(`there is no process of sandbox ${sandboxId} to kill`);
+  for (const { pid } of kernels) process.kill(pid, "SIGKILL");
+}
+
 /** All processes whose command line holds a text. */
 export function processesWith(text: string): HostProcess[] {
   return hostProcesses(({ command }) => command.includes(text));
