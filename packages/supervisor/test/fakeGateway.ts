@@ -134,6 +134,8 @@ export class FakeGateway {
       }),
       mount(routes.deleteInstance, async ({ params }) => {
         this.log.push(`delete ${params.name}`);
+        const { imageId = null } = this.instances.get(params.name) ?? {};
+        if (imageId !== null && this.images.get(imageId)?.state !== "stored") this.images.delete(imageId);
         if (this.instances.delete(params.name)) this.#options.host?.destroy(params.name);
         return undefined;
       }),

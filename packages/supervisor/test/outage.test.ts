@@ -170,6 +170,20 @@ describe("the gateway fails while a run falls asleep", () => {
     expect(node.sleepEvents(runner.runId)).toContain("snapshot.failed:timed_out");
   });
 
+  it("never answers, cannot be told to stop, and is done at last: thawed, and its files are deleted", async () => {
+    await started({ env: { TORPOR_SNAPSHOT_TIMEOUT_MS: "10000" } });
+    node.gateway.autoFinish = false;
+    const runner = await node.waiting();
+    node.gatewayLink.failNext(gateway.cancelSnapshot, ...Array.from({ length: 20 }, () => "refuse_connection" as const));
+    await node.clock.advance(17_000);
+    expect(node.gateway.instance(runner.name).state).toBe("freezing");
+    await node.gateway.finish(runner.name);
+    await node.clock.advance(500);
+    expect(node.gateway.instance(runner.name).state).toBe("running");
+    expect(node.gateway.images.size).toBe(0);
+    expect(node.platformLink.countOf(workerActions.completeSuspension)).toBe(0);
+  });
+
   it("its answer to the request is lost: the callback counts all the same", async () => {
     await started();
     const runner = await node.waiting();

@@ -46,6 +46,22 @@ describe("the supervisor is killed and started again", () => {
     expect(node.sleepEvents(runner.runId)).toEqual([]);
   });
 
+  it("a run whose wait ends just as it would be armed again is not armed", async () => {
+    await started();
+    const runner = await node.waiting();
+    await node.restart();
+    const known = node.core.runners.get(runner.name);
+    if (known === undefined) throw new Error("the runner is not known");
+    node.platform.onNotify = () => {};
+    node.core.rearm.stillAt(known, runner.runId, runner.snapshotId);
+    await node.clock.advance(10_000);
+    node.platform.wake(runner.runId);
+    node.core.rearm.stillAt(known, runner.runId, runner.snapshotId);
+    await node.clock.advance(1_000);
+    expect(node.core.intents.of(runner.runId)).toBeUndefined();
+    expect(node.sleepEvents(runner.runId)).not.toContain("snapshot.scheduled:rearmed");
+  });
+
   it("while the memory is being written: it is thawed, and put to sleep again", async () => {
     await started();
     node.gateway.autoFinish = false;

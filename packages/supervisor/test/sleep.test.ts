@@ -52,6 +52,7 @@ describe("a waiting run falls asleep", () => {
     await node.clock.advance(100);
     await runner.since();
     await runner.complete();
+    expect([...node.subscribed]).toEqual([]);
     node.gateway.exit(node.gateway.names()[0] ?? "", 0);
     await node.clock.advance(100);
     expect(node.platform.status(runner.runId)).toBe("FINISHED");

@@ -105,6 +105,8 @@ describe("a runner that falls silent (L3)", () => {
     await runner.heartbeat();
     await node.clock.advance(60_000);
     expect(node.gatewayLink.countOf(gateway.snapshotInstance)).toBe(0);
+    node.core.socketHandlers.onBack(known);
+    await node.clock.advance(1_000);
     expect(node.sleepEvents(runner.runId)).not.toContain("snapshot.scheduled:heard_again");
   });
 });
