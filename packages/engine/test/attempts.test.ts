@@ -1,7 +1,7 @@
 import type { RunStatus } from "@torpor/contracts";
 import { describe, expect, it } from "vitest";
 import { task, usePlane } from "./harness.ts";
-import { canceled, failure, success, systemError, userError } from "./worker.ts";
+import { failure, systemError, userError } from "./worker.ts";
 
 const plane = usePlane();
 
@@ -12,7 +12,11 @@ describe("retrying at once", () => {
     const before = held.snapshotId;
     const told = scene.listen(held.runId);
     const result = await held.fail(userError("once"), 0);
-    expect(result).toMatchObject({ attemptStatus: "RETRY_IMMEDIATELY", snapshot: { executionStatus: "EXECUTING" }, run: { status: "EXECUTING", attemptNumber: 1 } });
+    expect(result).toMatchObject({
+      attemptStatus: "RETRY_IMMEDIATELY",
+      snapshot: { executionStatus: "EXECUTING" },
+      run: { status: "EXECUTING", attemptNumber: 1 },
+    });
     expect(result.snapshot.friendlyId > before).toBe(true);
     await plane.until("the runner is told", () => told.count() === 1);
     expect(await scene.queue("flaky")).toEqual({ running: 1, queued: 0 });
@@ -25,7 +29,10 @@ describe("retrying at once", () => {
     const started = await held.start();
     expect(started.run.attemptNumber).toBe(2);
     expect(started.execution.attempt.number).toBe(2);
-    expect(await held.succeed()).toMatchObject({ attemptStatus: "RUN_FINISHED", run: { status: "COMPLETED_SUCCESSFULLY", attemptNumber: 2 } });
+    expect(await held.succeed()).toMatchObject({
+      attemptStatus: "RUN_FINISHED",
+      run: { status: "COMPLETED_SUCCESSFULLY", attemptNumber: 2 },
+    });
   });
 
   it("is granted for a delay just below the limit", async () => {
@@ -56,7 +63,11 @@ describe("retrying through the queue", () => {
   it("gives the runner up when the delay is long, and hands the run out again when it is over", async () => {
     const scene = await plane.scene();
     const held = await scene.executing("flaky");
-    expect(await held.fail(userError("once"), 30_000)).toMatchObject({ attemptStatus: "RETRY_QUEUED", snapshot: { executionStatus: "QUEUED" }, run: { status: "PENDING", attemptNumber: 1 } });
+    expect(await held.fail(userError("once"), 30_000)).toMatchObject({
+      attemptStatus: "RETRY_QUEUED",
+      snapshot: { executionStatus: "QUEUED" },
+      run: { status: "PENDING", attemptNumber: 1 },
+    });
     expect((await scene.queue("flaky")).running).toBe(0);
     await plane.clock.advance(29_000);
     await plane.timersHandled();
@@ -105,7 +116,10 @@ describe("an end without retry", () => {
   it("comes when the attempts are used up, whatever the completion asks for (behaviour 10)", async () => {
     const scene = await plane.scene();
     const held = await scene.executing("flaky", { maxAttempts: 1 });
-    expect(await held.fail(userError("once"), 0)).toMatchObject({ attemptStatus: "RUN_FINISHED", run: { status: "COMPLETED_WITH_ERRORS", attemptNumber: 1 } });
+    expect(await held.fail(userError("once"), 0)).toMatchObject({
+      attemptStatus: "RUN_FINISHED",
+      run: { status: "COMPLETED_WITH_ERRORS", attemptNumber: 1 },
+    });
   });
 
   it("comes after the last of the task's own attempts", async () => {
@@ -115,13 +129,19 @@ describe("an end without retry", () => {
       await held.fail(userError("again"), 0);
       await held.start();
     }
-    expect(await held.fail(userError("again"), 0)).toMatchObject({ attemptStatus: "RUN_FINISHED", run: { status: "COMPLETED_WITH_ERRORS", attemptNumber: 3 } });
+    expect(await held.fail(userError("again"), 0)).toMatchObject({
+      attemptStatus: "RUN_FINISHED",
+      run: { status: "COMPLETED_WITH_ERRORS", attemptNumber: 3 },
+    });
   });
 
   it("comes at once for an error of the system that no retry can mend (behaviour 11)", async () => {
     const scene = await plane.scene();
     const held = await scene.executing("flaky");
-    expect(await held.fail(systemError("DISK_SPACE_EXCEEDED"), 0)).toMatchObject({ attemptStatus: "RUN_FINISHED", run: { status: "CRASHED", attemptNumber: 1 } });
+    expect(await held.fail(systemError("DISK_SPACE_EXCEEDED"), 0)).toMatchObject({
+      attemptStatus: "RUN_FINISHED",
+      run: { status: "CRASHED", attemptNumber: 1 },
+    });
   });
 
   it("comes after 250 attempts, even if more are allowed", async () => {
@@ -157,67 +177,12 @@ describe("an end without retry", () => {
   it.each(endings)("by %s is %s", async (code, status) => {
     const scene = await plane.scene();
     const held = await scene.executing("work");
-    expect(await held.fail(systemError(code))).toMatchObject({ attemptStatus: "RUN_FINISHED", snapshot: { executionStatus: "FINISHED" }, run: { status } });
+    expect(await held.fail(systemError(code))).toMatchObject({
+      attemptStatus: "RUN_FINISHED",
+      snapshot: { executionStatus: "FINISHED" },
+      run: { status },
+    });
     expect(await scene.queue()).toEqual({ running: 0, queued: 0 });
-  });
-});
-
-describe("completing an attempt", () => {
-  it("twice is refused the second time and changes nothing", async () => {
-    const scene = await plane.scene();
-    const held = await scene.executing();
-    const twin = held.through(plane.worker("node-2"));
-    await held.succeed("first");
-    expect(await twin.tryComplete(success(twin.runId, "second"))).toMatchObject({ kind: "refused" });
-    expect(await scene.run(held.runId)).toMatchObject({ status: "COMPLETED_SUCCESSFULLY", output: "first" });
-  });
-
-  it("from twenty sides at once counts once", async () => {
-    const scene = await plane.scene();
-    const held = await scene.executing();
-    const twins = Array.from({ length: 20 }, (_, index) => held.through(plane.worker(`node-${index}`)));
-    const outcomes = await Promise.all(twins.map((twin, index) => twin.tryComplete(success(twin.runId, `by ${index}`))));
-    const winners = outcomes.flatMap((outcome, index) => (outcome.kind === "completed" ? [index] : []));
-    expect(winners).toHaveLength(1);
-    expect((await scene.run(held.runId)).output).toBe(`by ${winners[0]}`);
-    expect((await scene.history(held.runId)).filter((status) => status === "FINISHED")).toHaveLength(1);
-  });
-
-  it("with TASK_RUN_CANCELLED ends it as cancelled, whatever retries are left", async () => {
-    const scene = await plane.scene();
-    const held = await scene.executing("flaky");
-    expect(await held.complete(canceled(held.runId))).toMatchObject({ attemptStatus: "RUN_FINISHED", run: { status: "CANCELED" } });
-  });
-
-  it("adds up the time of all attempts", async () => {
-    const scene = await plane.scene();
-    const held = await scene.executing("flaky");
-    await held.complete({ ...failure(held.runId, userError("once"), 0), usage: { durationMs: 1_500 } });
-    await held.start();
-    await held.complete({ ...success(held.runId, "done"), usage: { durationMs: 2_000 } });
-    expect((await scene.run(held.runId)).durationMs).toBe(3_500);
-  });
-
-  it("applies the metadata that the runner could not send before, to the run, its parent and its root", async () => {
-    const scene = await plane.scene();
-    const root = await scene.executing();
-    await scene.trigger("child", { parentRunId: root.runId });
-    const child = await scene.worker.takeAndStart();
-    const changes = {
-      operations: [{ type: "set", key: "own", value: 1 }],
-      parentOperations: [{ type: "increment", key: "children", value: 1 }],
-      rootOperations: [{ type: "append", key: "log", value: "child" }],
-    };
-    await child.complete({ ...success(child.runId, "done"), flushedMetadata: { data: JSON.stringify(changes), dataType: "application/json" } });
-    expect(JSON.parse((await scene.run(child.runId)).metadata ?? "{}")).toEqual({ own: 1 });
-    expect(JSON.parse((await scene.run(root.runId)).metadata ?? "{}")).toEqual({ children: 1, log: ["child"] });
-  });
-
-  it("is not spoiled by flushed metadata that cannot be read", async () => {
-    const scene = await plane.scene();
-    const held = await scene.executing();
-    await held.complete({ ...success(held.runId, "done"), flushedMetadata: { data: "{", dataType: "application/json" } });
-    expect((await scene.run(held.runId)).status).toBe("COMPLETED_SUCCESSFULLY");
   });
 });
 

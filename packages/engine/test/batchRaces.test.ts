@@ -33,7 +33,11 @@ describe("in a race over a batch", () => {
     await race(await parents(scene), async (parent, round) => {
       const batchId = await batchOf(scene, 2, parent);
       await parent.catchUp();
-      await both(round, () => addItem(scene, batchId, 0, { parent }), () => parent.tryComplete(failure(parent.runId, userError("gave up"), 0)));
+      await both(
+        round,
+        () => addItem(scene, batchId, 0, { parent }),
+        () => parent.tryComplete(failure(parent.runId, userError("gave up"), 0)),
+      );
       expect(await edges(parent)).toBe(0);
       await parent.start();
     });
@@ -50,10 +54,15 @@ describe("in a race over a batch", () => {
       const batchId = await batchOf(scene, 2, parent);
       batches.set(parent.runId, batchId);
       must(await addItem(scene, batchId, 0, { parent }), "accepted");
-      const [last, seal] = await both(round, () => addItem(scene, batchId, 1, { parent }), () => scene.engine.sealBatch(scene.env, batchId));
+      const [last, seal] = await both(
+        round,
+        () => addItem(scene, batchId, 1, { parent }),
+        () => scene.engine.sealBatch(scene.env, batchId),
+      );
       expect(last.kind).toBe("accepted");
       // What the SDK does when not all had arrived: it sends everything again.
-      if (seal.kind !== "counted" || !seal.sealed) expect(await scene.engine.sealBatch(scene.env, batchId)).toMatchObject({ sealed: true, itemCount: 2 });
+      if (seal.kind !== "counted" || !seal.sealed)
+        expect(await scene.engine.sealBatch(scene.env, batchId)).toMatchObject({ sealed: true, itemCount: 2 });
     });
     await finishChildren(scene);
     for (const parent of runs) {
@@ -70,7 +79,11 @@ describe("in a race over a batch", () => {
       const batchId = await batchOf(scene, 1, parent);
       must(await addItem(scene, batchId, 0, { parent }), "accepted");
       const child = await scene.worker.takeAndStart();
-      await both(round, () => child.succeed(), () => scene.engine.sealBatch(scene.env, batchId));
+      await both(
+        round,
+        () => child.succeed(),
+        () => scene.engine.sealBatch(scene.env, batchId),
+      );
       expect((await scene.untilResumed(parent)).map((waitpoint) => waitpoint.type).toSorted()).toEqual(["BATCH", "RUN"]);
     }
   });

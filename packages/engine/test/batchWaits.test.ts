@@ -86,7 +86,10 @@ describe("waiting for a batch", () => {
     await (await scene.worker.takeAndStart()).succeed("good");
     await scene.untilState(parent.runId, "EXECUTING/EXECUTING");
     const runs = (await parent.catchUp()).completedWaitpoints.filter((waitpoint) => waitpoint.type === "RUN");
-    expect(runs).toMatchObject([{ index: 0, outputIsError: true }, { index: 1, outputIsError: false, output: "good" }]);
+    expect(runs).toMatchObject([
+      { index: 0, outputIsError: true },
+      { index: 1, outputIsError: false, output: "good" },
+    ]);
     expect(JSON.parse(runs[0]?.output ?? "null")).toMatchObject({ type: "INTERNAL_ERROR", code: "BATCH_ITEM_COULD_NOT_TRIGGER" });
     expect(await scene.engine.getBatch(scene.env, batchId)).toMatchObject({ status: "PARTIAL_FAILED", errors: [{ index: 0 }] });
   });
@@ -100,13 +103,19 @@ describe("waiting for a batch", () => {
     await children[0]?.succeed("0");
     await scene.untilState(parent.runId, "EXECUTING/EXECUTING");
     const runs = (await parent.catchUp()).completedWaitpoints.filter((waitpoint) => waitpoint.type === "RUN");
-    expect(runs).toMatchObject([{ index: 0, output: "0" }, { index: 1, outputIsError: true }, { index: 2, output: "2" }]);
+    expect(runs).toMatchObject([
+      { index: 0, output: "0" },
+      { index: 1, outputIsError: true },
+      { index: 2, output: "2" },
+    ]);
   });
 
   it("is refused to a parent that does not execute", async () => {
     const scene = await plane.scene();
     const queued = await scene.trigger();
-    expect(await scene.engine.createBatch(scene.env, { runCount: 1, parentRunId: queued, resumeParentOnCompletion: true })).toMatchObject({ kind: "refused" });
+    expect(await scene.engine.createBatch(scene.env, { runCount: 1, parentRunId: queued, resumeParentOnCompletion: true })).toMatchObject({
+      kind: "refused",
+    });
   });
 
   it("that was cancelled meanwhile takes items or refuses them, and never brings the parent back", async () => {

@@ -7,6 +7,14 @@ const plane = usePlane();
 
 const SEAL_LIMIT_MS = 30 * 60_000;
 
+/** Half an hour in which the parent's runner is alive. */
+async function passHalfAnHour(parent: HeldRun | undefined, totalMs = SEAL_LIMIT_MS): Promise<void> {
+  for (let passedMs = 0; passedMs < totalMs; passedMs += 4 * 60_000) {
+    await parent?.heartbeat();
+    await plane.clock.advance(Math.min(4 * 60_000, totalMs - passedMs));
+  }
+}
+
 describe("a batch", () => {
   it("is shared by its runs, and is COMPLETED within three seconds of its last run (behaviour 57)", async () => {
     const scene = await plane.scene();
@@ -16,7 +24,11 @@ describe("a batch", () => {
     const endedAtMs = plane.clock.nowMs();
     await plane.until("the batch is complete", async () => (await batchStatus(scene, batchId)) === "COMPLETED");
     expect(plane.clock.nowMs() - endedAtMs).toBeLessThanOrEqual(3_000);
-    expect(await scene.engine.getBatch(scene.env, batchId)).toMatchObject({ runCount: 3, runIds: children.map((child) => child.runId), errors: [] });
+    expect(await scene.engine.getBatch(scene.env, batchId)).toMatchObject({
+      runCount: 3,
+      runIds: children.map((child) => child.runId),
+      errors: [],
+    });
   });
 
   it("counts an item that could not be triggered as finished: a failed run that never had an attempt (behaviour 58)", async () => {
@@ -32,7 +44,13 @@ describe("a batch", () => {
     expect(batch?.errors[0]?.error).toContain("19700101.1");
     expect(batch?.runIds).toHaveLength(2);
     const failed = await scene.run(batch?.runIds[1] ?? "");
-    expect(failed).toMatchObject({ status: "SYSTEM_FAILURE", executionStatus: "FINISHED", attemptNumber: 0, durationMs: 0, error: { code: "BATCH_ITEM_COULD_NOT_TRIGGER" } });
+    expect(failed).toMatchObject({
+      status: "SYSTEM_FAILURE",
+      executionStatus: "FINISHED",
+      attemptNumber: 0,
+      durationMs: 0,
+      error: { code: "BATCH_ITEM_COULD_NOT_TRIGGER" },
+    });
   });
 
   it("takes an item that is sent twice once (behaviour 62)", async () => {
@@ -51,7 +69,13 @@ describe("a batch", () => {
     const second = await plane.anotherEngine();
     const answers = await Promise.all(
       [scene.engine, second].flatMap((engine) =>
-        Array.from({ length: 10 }, (_, index) => engine.addBatchItem(scene.env, batchId, { index, task: "child", options: { payloadType: "application/json", parentRunId: parent.runId, resumeParentOnCompletion: true } })),
+        Array.from({ length: 10 }, (_, index) =>
+          engine.addBatchItem(scene.env, batchId, {
+            index,
+            task: "child",
+            options: { payloadType: "application/json", parentRunId: parent.runId, resumeParentOnCompletion: true },
+          }),
+        ),
       ),
     );
     expect(answers.filter((answer) => answer.kind === "accepted")).toHaveLength(10);
@@ -122,14 +146,6 @@ describe("a batch", () => {
 });
 
 describe("a batch that is never sealed", () => {
-  /** Half an hour in which the parent's runner is alive. */
-  async function passHalfAnHour(parent: HeldRun | undefined, totalMs = SEAL_LIMIT_MS): Promise<void> {
-    for (let passedMs = 0; passedMs < totalMs; passedMs += 4 * 60_000) {
-      await parent?.heartbeat();
-      await plane.clock.advance(Math.min(4 * 60_000, totalMs - passedMs));
-    }
-  }
-
   it("is ABORTED after half an hour, and its parent resumes with an error (behaviour 64)", async () => {
     const scene = await plane.scene();
     const parent = await scene.executing();

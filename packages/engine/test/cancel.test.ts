@@ -14,7 +14,11 @@ describe("cancelling an executing run", () => {
     await plane.timersHandled();
     expect(told.count()).toBe(1);
     await held.catchUp();
-    expect(await held.complete(canceled(held.runId))).toMatchObject({ attemptStatus: "RUN_FINISHED", snapshot: { executionStatus: "FINISHED" }, run: { status: "CANCELED" } });
+    expect(await held.complete(canceled(held.runId))).toMatchObject({
+      attemptStatus: "RUN_FINISHED",
+      snapshot: { executionStatus: "FINISHED" },
+      run: { status: "CANCELED" },
+    });
     expect(await scene.state(held.runId)).toBe("FINISHED/CANCELED");
     expect(await scene.queue()).toEqual({ running: 0, queued: 0 });
   });
@@ -81,7 +85,10 @@ describe("cancelling an executing run", () => {
     ["a success", (id: string) => success(id, "too late")],
     ["an error that wants a retry at once", (id: string) => failure(id, userError("killed"), 0)],
     ["an error that wants a retry later", (id: string) => failure(id, userError("killed"), 60_000)],
-    ["a process that died", (id: string) => failure(id, systemError("TASK_PROCESS_EXITED_WITH_NON_ZERO_CODE", "Process exited with code 1."))],
+    [
+      "a process that died",
+      (id: string) => failure(id, systemError("TASK_PROCESS_EXITED_WITH_NON_ZERO_CODE", "Process exited with code 1.")),
+    ],
     ["a process that ran out of memory", (id: string) => failure(id, systemError("TASK_PROCESS_OOM_KILLED"))],
   ] as const;
   it.each(confirmations)("ends it as cancelled even if the runner reports %s", async (_what, completion) => {
@@ -89,7 +96,11 @@ describe("cancelling an executing run", () => {
     const held = await scene.executing("hungry");
     await scene.cancel(held.runId);
     await held.catchUp();
-    expect(await held.complete(completion(held.runId))).toMatchObject({ attemptStatus: "RUN_FINISHED", snapshot: { executionStatus: "FINISHED" }, run: { status: "CANCELED" } });
+    expect(await held.complete(completion(held.runId))).toMatchObject({
+      attemptStatus: "RUN_FINISHED",
+      snapshot: { executionStatus: "FINISHED" },
+      run: { status: "CANCELED" },
+    });
     expect(await scene.state(held.runId)).toBe("FINISHED/CANCELED");
     await plane.clock.advance(61_000);
     await plane.timersHandled();
@@ -105,7 +116,14 @@ describe("cancelling an executing run", () => {
     expect(await scene.state(held.runId)).toBe("PENDING_CANCEL/CANCELED");
     await held.catchUp();
     await held.complete(canceled(held.runId));
-    expect(await scene.history(held.runId)).toEqual(["QUEUED", "PENDING_EXECUTING", "EXECUTING", "EXECUTING_WITH_WAITPOINTS", "PENDING_CANCEL", "FINISHED"]);
+    expect(await scene.history(held.runId)).toEqual([
+      "QUEUED",
+      "PENDING_EXECUTING",
+      "EXECUTING",
+      "EXECUTING_WITH_WAITPOINTS",
+      "PENDING_CANCEL",
+      "FINISHED",
+    ]);
   });
 
   it("cancels the children that it waits for once it has ended", async () => {
@@ -125,89 +143,6 @@ describe("cancelling an executing run", () => {
     await scene.cancel(held.runId);
     expect(await held.tryComplete(success(held.runId, "done"))).toMatchObject({ kind: "refused", code: "snapshot_mismatch" });
     expect(await scene.state(held.runId)).toBe("PENDING_CANCEL/CANCELED");
-  });
-});
-
-describe("cancelling a run that does not execute", () => {
-  it("ends a queued run at once and leaves nothing in the queue (behaviour 17)", async () => {
-    const scene = await plane.scene();
-    const runId = await scene.trigger();
-    await scene.cancel(runId, "changed my mind");
-    expect(await scene.state(runId)).toBe("FINISHED/CANCELED");
-    expect(await scene.queue()).toEqual({ running: 0, queued: 0 });
-    expect(await scene.worker.tryTake()).toBeUndefined();
-    expect(JSON.stringify((await scene.run(runId)).error)).toContain("changed my mind");
-  });
-
-  it("leaves a run that a node has taken but not started to that node, which ends it (behaviour 18)", async () => {
-    const scene = await plane.scene();
-    const runId = await scene.trigger();
-    const held = await scene.worker.take();
-    await scene.cancel(runId);
-    expect(await scene.state(runId)).toBe("PENDING_CANCEL/CANCELED");
-    expect(await held.tryStart()).toMatchObject({ kind: "refused" });
-    await held.catchUp();
-    expect(await held.complete(canceled(runId))).toMatchObject({ attemptStatus: "RUN_FINISHED" });
-    expect(await scene.state(runId)).toBe("FINISHED/CANCELED");
-  });
-
-  it("does not requeue it when the node gives it back instead", async () => {
-    const scene = await plane.scene();
-    const runId = await scene.trigger();
-    const held = await scene.worker.take();
-    await scene.cancel(runId);
-    await held.release();
-    await plane.clock.advance(60_000);
-    await scene.untilState(runId, "FINISHED/CANCELED");
-    expect(await scene.worker.tryTake()).toBeUndefined();
-  });
-
-  it("ends a sleeping run at once, and its memory image is not needed any more", async () => {
-    const scene = await plane.scene();
-    const { held, tokenId } = await scene.asleep("mem_cancelled");
-    expect(await scene.engine.liveCheckpoints(scene.worker.ref, ["mem_cancelled"])).toEqual(["mem_cancelled"]);
-    await scene.cancel(held.runId);
-    expect(await scene.state(held.runId)).toBe("FINISHED/CANCELED");
-    expect(await scene.engine.liveCheckpoints(scene.worker.ref, ["mem_cancelled"])).toEqual([]);
-    await scene.completeToken(tokenId);
-    await plane.timersHandled();
-    expect(await scene.state(held.runId)).toBe("FINISHED/CANCELED");
-    expect(await scene.worker.tryTake()).toBeUndefined();
-  });
-
-  it("ends a woken run that is queued with its memory image", async () => {
-    const scene = await plane.scene();
-    const { held, tokenId } = await scene.asleep("mem_queued");
-    await scene.completeToken(tokenId);
-    await scene.untilState(held.runId, "QUEUED/PENDING");
-    await scene.cancel(held.runId);
-    expect(await scene.state(held.runId)).toBe("FINISHED/CANCELED");
-    expect(await scene.engine.liveCheckpoints(scene.worker.ref, ["mem_queued"])).toEqual([]);
-    expect(await scene.worker.tryTake()).toBeUndefined();
-  });
-
-  it("ends a run that waits for a retry", async () => {
-    const scene = await plane.scene();
-    const held = await scene.executing("flaky");
-    await held.fail(userError("once"), 60_000);
-    await scene.cancel(held.runId);
-    expect(await scene.state(held.runId)).toBe("FINISHED/CANCELED");
-    await plane.clock.advance(61_000);
-    await plane.timersHandled();
-    expect(await scene.worker.tryTake()).toBeUndefined();
-  });
-
-  it("says so when the run has already ended, and changes nothing", async () => {
-    const scene = await plane.scene();
-    const held = await scene.executing();
-    await held.succeed("kept");
-    expect(await scene.cancel(held.runId)).toEqual({ kind: "canceled", alreadyFinished: true });
-    expect(await scene.run(held.runId)).toMatchObject({ status: "COMPLETED_SUCCESSFULLY", output: "kept" });
-  });
-
-  it("is refused for a run that does not exist", async () => {
-    const scene = await plane.scene();
-    expect(await scene.engine.cancelRun(scene.env, "run_unknown", "why not")).toMatchObject({ kind: "refused", code: "not_found" });
   });
 });
 

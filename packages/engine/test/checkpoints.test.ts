@@ -4,11 +4,20 @@ import { must, type HeldRun } from "./worker.ts";
 
 const plane = usePlane();
 
+async function inOrderOfItems(held: readonly HeldRun[], batchId: string): Promise<(HeldRun | undefined)[]> {
+  const { rows } = await plane.sql.query<{ run_id: string }>("select run_id from batch_items where batch_id = $1 order by index", [
+    body(batchId),
+  ]);
+  return rows.map((row) => held.find((one) => body(one.runId) === row.run_id));
+}
+
 describe("putting a waiting run to sleep", () => {
   it("makes it SUSPENDED and WAITING_TO_RESUME, with the memory image's kind and reason readable (behaviour 46)", async () => {
     const scene = await plane.scene();
-    const { held } = await scene.waiting();
+    const held = await scene.executing();
     const told = scene.listen(held.runId);
+    await scene.waitForNewToken(held);
+    await plane.until("the runner is told of the block", () => told.count() === 1);
     const outcome = must(await held.trySuspend("mem_1", "waits for a token"), "accepted");
     const { snapshot, checkpoint } = await held.latest();
     expect(snapshot.executionStatus).toBe("SUSPENDED");
@@ -16,7 +25,7 @@ describe("putting a waiting run to sleep", () => {
     expect(checkpoint).toMatchObject({ friendlyId: outcome.checkpointId, type: "COMPUTE", location: "mem_1", reason: "waits for a token" });
     expect(await scene.queue()).toEqual({ running: 0, queued: 0 });
     await plane.timersHandled();
-    expect(told.count()).toBe(0);
+    expect(told.count()).toBe(1);
   });
 
   it("frees its slot, which it takes again only when it is handed out", async () => {
@@ -128,7 +137,9 @@ describe("putting a waiting run to sleep", () => {
     const scene = await plane.scene();
     const { held, tokenId } = await scene.waiting();
     const before = await held.latest();
-    expect(await scene.engine.completeSuspension(scene.worker.ref, held.runId, held.snapshotId, { success: false, error: "disk full" })).toEqual({ kind: "noted" });
+    expect(
+      await scene.engine.completeSuspension(scene.worker.ref, held.runId, held.snapshotId, { success: false, error: "disk full" }),
+    ).toEqual({ kind: "noted" });
     expect((await held.latest()).snapshot).toEqual(before.snapshot);
     await scene.completeToken(tokenId);
     await scene.untilState(held.runId, "EXECUTING/EXECUTING");
@@ -139,9 +150,19 @@ describe("a parent that sleeps while its batch runs", () => {
   it("stays asleep after the first child, and is queued after the last with all waitpoints in the order of the items (behaviours 52 and 53)", async () => {
     const scene = await plane.scene();
     const parent = await scene.executing();
-    const batch = must(await scene.engine.createBatch(scene.env, { runCount: 2, parentRunId: parent.runId, resumeParentOnCompletion: true }), "created");
+    const batch = must(
+      await scene.engine.createBatch(scene.env, { runCount: 2, parentRunId: parent.runId, resumeParentOnCompletion: true }),
+      "created",
+    );
     for (const index of [0, 1]) {
-      must(await scene.engine.addBatchItem(scene.env, batch.batchId, { index, task: "child", options: { payloadType: "application/json", parentRunId: parent.runId, resumeParentOnCompletion: true } }), "accepted");
+      must(
+        await scene.engine.addBatchItem(scene.env, batch.batchId, {
+          index,
+          task: "child",
+          options: { payloadType: "application/json", parentRunId: parent.runId, resumeParentOnCompletion: true },
+        }),
+        "accepted",
+      );
     }
     await scene.engine.sealBatch(scene.env, batch.batchId);
     await parent.suspend("mem_batch");
@@ -160,7 +181,14 @@ describe("a parent that sleeps while its batch runs", () => {
     await scene.untilState(parent.runId, "QUEUED/PENDING");
     const { completedWaitpoints } = await parent.latest();
     const runs = completedWaitpoints.filter((waitpoint) => waitpoint.type === "RUN");
-    expect(runs).toMatchObject([0, 1].map((index) => ({ index, output: `{"n":${index}}`, outputType: "application/json", completedByTaskRun: { friendlyId: byIndex[index]?.runId, batch: { friendlyId: batch.batchId } } })));
+    expect(runs).toMatchObject(
+      [0, 1].map((index) => ({
+        index,
+        output: `{"n":${index}}`,
+        outputType: "application/json",
+        completedByTaskRun: { friendlyId: byIndex[index]?.runId, batch: { friendlyId: batch.batchId } },
+      })),
+    );
     const ofBatch = completedWaitpoints.filter((waitpoint) => waitpoint.type === "BATCH");
     expect(ofBatch).toHaveLength(1);
     expect(ofBatch[0]?.index).toBeUndefined();
@@ -169,11 +197,6 @@ describe("a parent that sleeps while its batch runs", () => {
     expect(woken.message.checkpoint?.location).toBe("mem_batch");
     expect(woken.message.completedWaitpoints).toHaveLength(3);
   });
-
-  async function inOrderOfItems(held: readonly HeldRun[], batchId: string): Promise<(HeldRun | undefined)[]> {
-    const { rows } = await plane.sql.query<{ run_id: string }>("select run_id from batch_items where batch_id = $1 order by index", [body(batchId)]);
-    return rows.map((row) => held.find((one) => body(one.runId) === row.run_id));
-  }
 });
 
 describe("what images may still be restored", () => {

@@ -7,6 +7,30 @@ import { must } from "./worker.ts";
 
 const plane = usePlane({ settings: { environmentConcurrencyLimit: 500 } });
 
+async function cutConnections(): Promise<void> {
+  await plane.sql.query(
+    "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'torpor%' and datname = current_database()",
+  );
+}
+
+async function killedAfter(what: string, times: number, ref: string): Promise<string[]> {
+  const script = fileURLToPath(new URL("engineProcess.ts", import.meta.url));
+  const child = spawn(process.execPath, [script, plane.connectionString, ref, plane.workerGroupId], { stdio: ["ignore", "pipe", "pipe"] });
+  let text = "";
+  let complaints = "";
+  child.stdout.setEncoding("utf8").on("data", (chunk: string) => {
+    text += chunk;
+    if (text.split(`${what} `).length > times + 1) child.kill("SIGKILL");
+  });
+  child.stderr.setEncoding("utf8").on("data", (chunk: string) => (complaints += chunk));
+  const limit = systemClock.after(20_000, () => child.kill("SIGKILL"));
+  await new Promise<void>((resolve) => child.once("close", () => resolve()));
+  limit.cancel();
+  if (text === "") throw new Error(`The engine process said nothing: ${complaints.slice(0, 2_000)}`);
+  // what stands after the last line break was not said to the end
+  return text.split("\n").slice(0, -1);
+}
+
 describe("an engine whose connections are cut", () => {
   it("loses no acknowledged trigger, makes no run twice, and goes on", async () => {
     const scene = await plane.scene();
@@ -44,7 +68,12 @@ describe("an engine whose connections are cut", () => {
     await cutConnections();
     const second = await plane.until("a new engine can start", () => plane.anotherEngine().catch(() => undefined));
     const told = scene.listen(held.runId);
-    await plane.until("the token is completed", () => second.completeToken(scene.env, tokenId, {}).then((outcome) => outcome.kind === "completed").catch(() => false));
+    await plane.until("the token is completed", () =>
+      second
+        .completeToken(scene.env, tokenId, {})
+        .then((outcome) => outcome.kind === "completed")
+        .catch(() => false),
+    );
     await plane.until("the run goes on", async () => (await scene.state(held.runId).catch(() => "")) === "EXECUTING/EXECUTING");
     await plane.clock.advance(20_000);
     const taken = await plane.until("the delayed run is handed out", () => scene.worker.tryTake().catch(() => undefined));
@@ -60,10 +89,6 @@ describe("an engine whose connections are cut", () => {
     expect((await scene.worker.answered(answer)).map((message) => message.run.friendlyId)).toEqual([late.runId]);
     await second.close();
   });
-
-  async function cutConnections(): Promise<void> {
-    await plane.sql.query("select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'torpor%' and datname = current_database()");
-  }
 });
 
 describe("an engine process that is killed", () => {
@@ -78,35 +103,21 @@ describe("an engine process that is killed", () => {
     // The process used the real time: the clock of the others must not be behind it.
     plane.clock.jumpWall(Date.now() - plane.clock.nowMs());
     const unfinished = new Set(triggered);
-    await plane.until("every run has ended", async () => {
-      for (const held of await scene.worker.takeAll()) {
-        if ((await held.tryStart()).kind === "started") await held.succeed("by the survivor");
-      }
-      await plane.clock.advance(61_000);
-      for (const runId of unfinished) if ((await scene.run(runId)).executionStatus === "FINISHED") unfinished.delete(runId);
-      return unfinished.size === 0;
-    }, { limitMs: 20_000 });
+    await plane.until(
+      "every run has ended",
+      async () => {
+        for (const held of await scene.worker.takeAll()) {
+          if ((await held.tryStart()).kind === "started") await held.succeed("by the survivor");
+        }
+        await plane.clock.advance(61_000);
+        for (const runId of unfinished) if ((await scene.run(runId)).executionStatus === "FINISHED") unfinished.delete(runId);
+        return unfinished.size === 0;
+      },
+      { limitMs: 20_000 },
+    );
     for (const runId of triggered) {
       expect((await scene.run(runId)).status).toBe("COMPLETED_SUCCESSFULLY");
       expect((await scene.history(runId)).filter((status) => status === "FINISHED")).toHaveLength(1);
     }
   });
-
-  async function killedAfter(what: string, times: number, ref: string): Promise<string[]> {
-    const script = fileURLToPath(new URL("engineProcess.ts", import.meta.url));
-    const child = spawn(process.execPath, [script, plane.connectionString, ref, plane.workerGroupId], { stdio: ["ignore", "pipe", "pipe"] });
-    let text = "";
-    let complaints = "";
-    child.stdout.setEncoding("utf8").on("data", (chunk: string) => {
-      text += chunk;
-      if (text.split(`${what} `).length > times + 1) child.kill("SIGKILL");
-    });
-    child.stderr.setEncoding("utf8").on("data", (chunk: string) => (complaints += chunk));
-    const limit = systemClock.after(20_000, () => child.kill("SIGKILL"));
-    await new Promise<void>((resolve) => child.once("close", () => resolve()));
-    limit.cancel();
-    if (text === "") throw new Error(`The engine process said nothing: ${complaints.slice(0, 2_000)}`);
-    // what stands after the last line break was not said to the end
-    return text.split("\n").slice(0, -1);
-  }
 });

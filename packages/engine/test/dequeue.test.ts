@@ -113,7 +113,9 @@ describe("a node that waits for a run", () => {
         for (const message of await node.wait(3_600_000, stop.signal)) taken.push(message.run.friendlyId);
       }
     });
-    const queued = (await Promise.all(Array.from({ length: 4 }, async () => Promise.all(Array.from({ length: 15 }, () => scene.trigger()))))).flat();
+    const queued = (
+      await Promise.all(Array.from({ length: 4 }, async () => Promise.all(Array.from({ length: 15 }, () => scene.trigger()))))
+    ).flat();
     await plane.until("all are taken", () => taken.length >= queued.length);
     stop.abort();
     await Promise.all(nodes);

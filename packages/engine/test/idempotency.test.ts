@@ -18,7 +18,9 @@ describe("an idempotency key", () => {
     const scene = await plane.scene();
     const second = await plane.anotherEngine();
     const outcomes = await Promise.all(
-      Array.from({ length: 20 }, (_, index) => (index % 2 === 0 ? scene.engine : second).trigger(scene.env, "work", { payloadType: "application/json", idempotencyKey: "race" })),
+      Array.from({ length: 20 }, (_, index) =>
+        (index % 2 === 0 ? scene.engine : second).trigger(scene.env, "work", { payloadType: "application/json", idempotencyKey: "race" }),
+      ),
     );
     const triggered = outcomes.map((outcome) => must(outcome, "triggered"));
     expect(new Set(triggered.map((one) => one.runId)).size).toBe(1);
@@ -41,7 +43,9 @@ describe("an idempotency key", () => {
     const second = await plane.anotherEngine();
     const many = async (): Promise<Set<string>> => {
       const options = { payloadType: "application/json", idempotencyKey: "k", idempotencyKeyExpiresAt: inMs(plane, 60_000) };
-      const outcomes = await Promise.all(Array.from({ length: 20 }, (_, index) => (index % 2 === 0 ? scene.engine : second).trigger(scene.env, "work", options)));
+      const outcomes = await Promise.all(
+        Array.from({ length: 20 }, (_, index) => (index % 2 === 0 ? scene.engine : second).trigger(scene.env, "work", options)),
+      );
       return new Set(outcomes.map((outcome) => must(outcome, "triggered").runId));
     };
     const [first] = await many();
@@ -86,7 +90,11 @@ describe("an idempotency key", () => {
   it("belongs to a task and an environment", async () => {
     const scene = await plane.scene();
     const other = await plane.scene();
-    const runIds = [await scene.trigger("work", { idempotencyKey: "k" }), await scene.trigger("child", { idempotencyKey: "k" }), await other.trigger("work", { idempotencyKey: "k" })];
+    const runIds = [
+      await scene.trigger("work", { idempotencyKey: "k" }),
+      await scene.trigger("child", { idempotencyKey: "k" }),
+      await other.trigger("work", { idempotencyKey: "k" }),
+    ];
     expect(new Set(runIds).size).toBe(3);
   });
 

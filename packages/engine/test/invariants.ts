@@ -100,7 +100,9 @@ export class Invariants {
     for (const run of running) {
       const lane = `${run.queue_name} ${run.concurrency_key}`;
       lanes.set(lane, (lanes.get(lane) ?? 0) + 1);
-      expect(lanes.get(lane), `runs that hold the concurrency of ${lane}`).toBeLessThanOrEqual(this.#limits.queues[run.queue_name] ?? Number.POSITIVE_INFINITY);
+      expect(lanes.get(lane), `runs that hold the concurrency of ${lane}`).toBeLessThanOrEqual(
+        this.#limits.queues[run.queue_name] ?? Number.POSITIVE_INFINITY,
+      );
     }
   }
 }
@@ -111,7 +113,8 @@ function checkHistory(run: RunFacts): void {
   expect(run.snapshot_ids.at(-1), story).toBe(run.snapshot_id);
   expect(run.history.at(-1), story).toBe(run.execution_status);
   expect(run.snapshot_ids.toSorted(), story).toEqual(run.snapshot_ids);
-  for (let at = 1; at < run.history.length; at++) expect(NEXT[run.history[at - 1] ?? ""], `step ${at} of ${story}`).toContain(run.history[at]);
+  for (let at = 1; at < run.history.length; at++)
+    expect(NEXT[run.history[at - 1] ?? ""], `step ${at} of ${story}`).toContain(run.history[at]);
   expect(RUN_STATUSES[run.execution_status], story).toContain(run.status);
 }
 
@@ -123,7 +126,9 @@ function checkPlaces(run: RunFacts): void {
   if (run.execution_status === "EXECUTING_WITH_WAITPOINTS") {
     expect(run.pending_edges > 0 || run.resumes_soon, `blocked by nothing, and nobody will look (L9): ${story}`).toBe(true);
   } else if (run.execution_status === "SUSPENDED") {
-    expect(run.pending_edges > 0 || run.resumes_soon || run.edges === 0, `asleep for nothing, and nobody will look (L9): ${story}`).toBe(true);
+    expect(run.pending_edges > 0 || run.resumes_soon || run.edges === 0, `asleep for nothing, and nobody will look (L9): ${story}`).toBe(
+      true,
+    );
   } else {
     expect(run.edges, `waits although it is not blocked: ${story}`).toBe(0);
   }

@@ -47,7 +47,8 @@ describe("lists", () => {
     const between = new Date(plane.clock.nowMs());
     await plane.clock.advance(1_000);
     const child = await scene.trigger("child", { tags: ["red", "blue"] });
-    const ids = async (filter: Parameters<typeof scene.engine.listRuns>[1]): Promise<string[]> => (await scene.engine.listRuns(scene.env, filter, { size: 10 })).items.map((run) => run.id);
+    const ids = async (filter: Parameters<typeof scene.engine.listRuns>[1]): Promise<string[]> =>
+      (await scene.engine.listRuns(scene.env, filter, { size: 10 })).items.map((run) => run.id);
     expect(await ids({ statuses: ["COMPLETED_SUCCESSFULLY"] })).toEqual([done.runId]);
     expect(await ids({ taskIdentifiers: ["child"] })).toEqual([child]);
     expect(await ids({ tags: ["blue"] })).toEqual([child]);
@@ -63,7 +64,8 @@ describe("lists", () => {
     const open = await scene.token({ tags: ["a"] });
     const done = await scene.token({ tags: ["a", "b"] });
     await scene.completeToken(done);
-    const ids = async (filter: Parameters<typeof scene.engine.listTokens>[1]): Promise<string[]> => (await scene.engine.listTokens(scene.env, filter, { size: 10 })).items.map((token) => token.id);
+    const ids = async (filter: Parameters<typeof scene.engine.listTokens>[1]): Promise<string[]> =>
+      (await scene.engine.listTokens(scene.env, filter, { size: 10 })).items.map((token) => token.id);
     expect(await ids({ statuses: ["WAITING"] })).toEqual([open]);
     expect(await ids({ statuses: ["COMPLETED"] })).toEqual([done]);
     expect((await ids({ tags: ["a"] })).toSorted()).toEqual([open, done].toSorted());
@@ -83,7 +85,10 @@ describe("lists", () => {
     const scene = await plane.scene();
     const { items } = await scene.engine.listQueues(scene.env, { size: 100 });
     expect(items.map((queue) => [queue.type, queue.name, queue.concurrencyLimit])).toEqual(
-      expect.arrayContaining([["task", "task/work", null], ["custom", "single", 1]]) as unknown,
+      expect.arrayContaining([
+        ["task", "task/work", null],
+        ["custom", "single", 1],
+      ]) as unknown,
     );
   });
 });
@@ -115,7 +120,11 @@ describe("environment variables", () => {
   it("do not stand in the database in clear", async () => {
     const scene = await plane.scene();
     await scene.engine.setEnvVars(scene.env, { SECRET: "correct horse battery staple" }, true);
-    const { rows } = await plane.sql.query<{ text: string }>("select convert_from(value_cipher, 'SQL_ASCII') as text from env_vars where environment_id = $1", [scene.env.id]).catch(() => ({ rows: [] }));
+    const { rows } = await plane.sql
+      .query<{ text: string }>("select convert_from(value_cipher, 'SQL_ASCII') as text from env_vars where environment_id = $1", [
+        scene.env.id,
+      ])
+      .catch(() => ({ rows: [] }));
     expect(JSON.stringify(rows)).not.toContain("battery");
     expect(await scene.engine.getEnvVars(scene.env)).toEqual({ SECRET: "correct horse battery staple" });
   });
@@ -126,7 +135,15 @@ describe("a run's timeline", () => {
     const scene = await plane.scene();
     const held = await scene.executing();
     await plane.clock.advance(10);
-    await scene.engine.addTimeline(scene.worker.ref, held.runId, [{ name: "snapshot.scheduled", at: new Date(plane.clock.nowMs()), reason: "waits for a token", durationMs: 5, properties: { bytes: 7 } }]);
+    await scene.engine.addTimeline(scene.worker.ref, held.runId, [
+      {
+        name: "snapshot.scheduled",
+        at: new Date(plane.clock.nowMs()),
+        reason: "waits for a token",
+        durationMs: 5,
+        properties: { bytes: 7 },
+      },
+    ]);
     await plane.clock.advance(10);
     await held.succeed();
     const lines = (await scene.engine.timeline(scene.env, held.runId)) ?? [];
@@ -134,6 +151,9 @@ describe("a run's timeline", () => {
     expect(lines[3]).toMatchObject({ name: "snapshot.scheduled", reason: "waits for a token", durationMs: 5, properties: { bytes: 7 } });
     const times = lines.map((line) => new Date(line.at).getTime());
     expect(times.toSorted((a, b) => a - b)).toEqual(times);
-    expect(await scene.engine.addTimeline(scene.worker.ref, "run_unknown", [{ name: "x", at: new Date() }])).toMatchObject({ kind: "refused", code: "not_found" });
+    expect(await scene.engine.addTimeline(scene.worker.ref, "run_unknown", [{ name: "x", at: new Date() }])).toMatchObject({
+      kind: "refused",
+      code: "not_found",
+    });
   });
 });

@@ -41,7 +41,10 @@ describe("a run's metadata", () => {
     await scene.trigger("child", { parentRunId: root.runId });
     const parent = await scene.worker.takeAndStart();
     const child = await scene.trigger("child", { parentRunId: parent.runId });
-    await change(scene, child, { parentOperations: [{ type: "set", key: "by", value: "child" }], rootOperations: [{ type: "increment", key: "n", value: 1 }] });
+    await change(scene, child, {
+      parentOperations: [{ type: "set", key: "by", value: "child" }],
+      rootOperations: [{ type: "increment", key: "n", value: 1 }],
+    });
     expect(JSON.parse((await scene.run(parent.runId)).metadata ?? "{}")).toEqual({ by: "child" });
     expect(JSON.parse((await scene.run(root.runId)).metadata ?? "{}")).toEqual({ n: 1 });
   });
@@ -52,7 +55,11 @@ describe("a run's metadata", () => {
     const second = await plane.anotherEngine();
     const children = await Promise.all(Array.from({ length: 5 }, () => scene.trigger("child", { parentRunId: root.runId })));
     await Promise.all(
-      Array.from({ length: 40 }, (_, index) => (index % 2 === 0 ? scene.engine : second).updateMetadata(scene.env, children[index % 5] ?? "", { rootOperations: [{ type: "increment", key: "n", value: 1 }] })),
+      Array.from({ length: 40 }, (_, index) =>
+        (index % 2 === 0 ? scene.engine : second).updateMetadata(scene.env, children[index % 5] ?? "", {
+          rootOperations: [{ type: "increment", key: "n", value: 1 }],
+        }),
+      ),
     );
     expect(JSON.parse((await scene.run(root.runId)).metadata ?? "{}")).toEqual({ n: 40 });
     await second.close();
@@ -72,6 +79,7 @@ describe("a run's metadata", () => {
     const scene = await plane.scene();
     const other = await plane.scene();
     const foreign = await other.trigger();
-    for (const runId of ["run_unknown", foreign]) expect(await scene.engine.updateMetadata(scene.env, runId, { metadata: {} })).toMatchObject({ kind: "refused", code: "not_found" });
+    for (const runId of ["run_unknown", foreign])
+      expect(await scene.engine.updateMetadata(scene.env, runId, { metadata: {} })).toMatchObject({ kind: "refused", code: "not_found" });
   });
 });

@@ -10,9 +10,19 @@ describe("running out of memory", () => {
     ["the kernel's kill", systemError("TASK_PROCESS_OOM_KILLED")],
     ["what may be the kernel's kill", systemError("TASK_PROCESS_MAYBE_OOM_KILLED")],
     ["the SDK's own error", { type: "BUILT_IN_ERROR", name: "OutOfMemoryError", message: "MANUAL_OOM_KILL_ERROR", stackTrace: "" }],
-    ["a killed ffmpeg", { type: "BUILT_IN_ERROR", name: "Error", message: "Command failed: ffmpeg was killed with signal SIGKILL", stackTrace: "" }],
+    [
+      "a killed ffmpeg",
+      { type: "BUILT_IN_ERROR", name: "Error", message: "Command failed: ffmpeg was killed with signal SIGKILL", stackTrace: "" },
+    ],
     ["exit -1 with SIGKILL", systemError("TASK_PROCESS_EXITED_WITH_NON_ZERO_CODE", "Process exited with code -1 after signal SIGKILL.")],
-    ["exit -1 with SIGABRT at the heap's limit", systemError("TASK_PROCESS_EXITED_WITH_NON_ZERO_CODE", "Process exited with code -1 after signal SIGABRT.", "FATAL ERROR: Reached heap limit Allocation failed - JavaScript heap out of memory")],
+    [
+      "exit -1 with SIGABRT at the heap's limit",
+      systemError(
+        "TASK_PROCESS_EXITED_WITH_NON_ZERO_CODE",
+        "Process exited with code -1 after signal SIGABRT.",
+        "FATAL ERROR: Reached heap limit Allocation failed - JavaScript heap out of memory",
+      ),
+    ],
   ];
 
   it.each(signs)("crashes after one attempt when there is no larger machine: %s (behaviour 12)", async (_sign, error) => {
@@ -25,12 +35,20 @@ describe("running out of memory", () => {
     const scene = await plane.scene();
     const held = await scene.executing("hungry");
     expect(held.message.run.machine.name).toBe("small-1x");
-    expect(await held.fail(error)).toMatchObject({ attemptStatus: "RETRY_QUEUED", snapshot: { executionStatus: "QUEUED" }, run: { status: "PENDING", attemptNumber: 1 } });
+    expect(await held.fail(error)).toMatchObject({
+      attemptStatus: "RETRY_QUEUED",
+      snapshot: { executionStatus: "QUEUED" },
+      run: { status: "PENDING", attemptNumber: 1 },
+    });
     const again = await plane.until("it is handed out again", async () => {
       await plane.clock.advance(1_000);
       return scene.worker.tryTake();
     });
-    expect(again.message.run).toMatchObject({ friendlyId: held.runId, attemptNumber: 2, machine: { name: "medium-1x", cpu: 1, memory: 2 } });
+    expect(again.message.run).toMatchObject({
+      friendlyId: held.runId,
+      attemptNumber: 2,
+      machine: { name: "medium-1x", cpu: 1, memory: 2 },
+    });
     expect((await again.start()).execution).toMatchObject({ attempt: { number: 2 }, machine: { name: "medium-1x" } });
   });
 
@@ -43,7 +61,10 @@ describe("running out of memory", () => {
       return scene.worker.tryTake();
     });
     await again.start();
-    expect(await again.fail(systemError("TASK_PROCESS_OOM_KILLED"), 0)).toMatchObject({ attemptStatus: "RUN_FINISHED", run: { status: "CRASHED", attemptNumber: 2 } });
+    expect(await again.fail(systemError("TASK_PROCESS_OOM_KILLED"), 0)).toMatchObject({
+      attemptStatus: "RUN_FINISHED",
+      run: { status: "CRASHED", attemptNumber: 2 },
+    });
   });
 
   it("is not what a heap trace without SIGABRT, or another exit code with SIGKILL, means", async () => {

@@ -74,7 +74,11 @@ export class Plane<C extends Clock = Clock> {
   }
 
   /** A further process on the same database, as far as the engine can tell. */
-  async anotherEngine(settings: Partial<EngineSettingsInput> = {}, clock: Clock = this.clock, connectionString = this.#connectionString): Promise<Engine> {
+  async anotherEngine(
+    settings: Partial<EngineSettingsInput> = {},
+    clock: Clock = this.clock,
+    connectionString = this.#connectionString,
+  ): Promise<Engine> {
     const engine = createEngine({
       connectionString,
       clock,
@@ -132,6 +136,6 @@ export class Plane<C extends Clock = Clock> {
 
   async close(): Promise<void> {
     await this.#sql?.end();
-    for (const close of this.#closers.splice(0).reverse()) await close();
+    for (const close of this.#closers.splice(0).toReversed()) await close();
   }
 }

@@ -28,7 +28,10 @@ describe("concurrency limits", () => {
   });
 
   it("are never exceeded when many nodes take and finish at once, through two processes", async () => {
-    const scene = await plane.scene({ tasks: [task("work"), task("solo", { queueName: "pair" })], queues: [{ name: "pair", concurrencyLimit: 2 }] });
+    const scene = await plane.scene({
+      tasks: [task("work"), task("solo", { queueName: "pair" })],
+      queues: [{ name: "pair", concurrencyLimit: 2 }],
+    });
     const second = await plane.anotherEngine();
     const RUNS = 40;
     for (let index = 0; index < RUNS; index++) await scene.trigger(index % 2 === 0 ? "work" : "solo");
@@ -101,7 +104,8 @@ describe("concurrency keys", () => {
   it("and runs without a key take turns in one queue, whoever has the longer line", async () => {
     const scene = await plane.scene({ tasks: [task("work", { queueName: "wide" })], queues: [{ name: "wide", concurrencyLimit: 50 }] });
     const keyOf = new Map<string, string>();
-    for (const key of ["", "", "", "", "b", "b", "a", "a"]) keyOf.set(await scene.trigger("work", key === "" ? {} : { concurrencyKey: key }), key);
+    for (const key of ["", "", "", "", "b", "b", "a", "a"])
+      keyOf.set(await scene.trigger("work", key === "" ? {} : { concurrencyKey: key }), key);
     const order: (string | undefined)[] = [];
     for (let index = 0; index < 6; index++) order.push(keyOf.get((await scene.worker.take()).runId));
     for (const key of ["", "a", "b"]) expect(order.filter((one) => one === key)).toHaveLength(2);
@@ -168,11 +172,15 @@ describe("giving slots back", () => {
     const waitsMs: number[] = [];
     let returnedAtMs = plane.clock.nowMs();
     for (;;) {
-      const held = await plane.until("it is handed out again", async () => {
-        const taken = await scene.worker.tryTake();
-        if (taken === undefined) await plane.clock.advance(plane.clock.nowMs() - returnedAtMs < 10_000 ? 100 : 10_000);
-        return taken;
-      }, { limitMs: 20_000 });
+      const held = await plane.until(
+        "it is handed out again",
+        async () => {
+          const taken = await scene.worker.tryTake();
+          if (taken === undefined) await plane.clock.advance(plane.clock.nowMs() - returnedAtMs < 10_000 ? 100 : 10_000);
+          return taken;
+        },
+        { limitMs: 20_000 },
+      );
       waitsMs.push(plane.clock.nowMs() - returnedAtMs);
       returnedAtMs = plane.clock.nowMs();
       const outcome = await held.release("node full");
@@ -190,7 +198,10 @@ describe("giving slots back", () => {
     const held = await scene.executing("solo");
     await held.succeed();
     // What no code path should leave behind.
-    await plane.sql.query("insert into slots (run_id, environment_id, queue_name, concurrency_key) values ($1, $2, 'single', '')", [body(held.runId), scene.env.id]);
+    await plane.sql.query("insert into slots (run_id, environment_id, queue_name, concurrency_key) values ($1, $2, 'single', '')", [
+      body(held.runId),
+      scene.env.id,
+    ]);
     const waiting = await scene.trigger("solo");
     const next = await plane.until("the slot is free", async () => {
       await plane.clock.advance(30_000);

@@ -1,4 +1,6 @@
 import { sleep, systemClock } from "@torpor/kernel";
+import { expect } from "vitest";
+import type { Scene } from "./scene.ts";
 import type { HeldRun } from "./worker.ts";
 
 const AT_ONCE = 10;
@@ -14,10 +16,29 @@ export async function race(runs: readonly HeldRun[], oneRun: (held: HeldRun, rou
 export async function both<A, B>(round: number, a: () => Promise<A>, b: () => Promise<B>, slowMs = 2): Promise<[A, B]> {
   const place = (round % 10) - 4;
   const shiftMs = place <= 0 ? -place * 0.5 : (-place / 5) * slowMs;
-  const later = async <T>(delayMs: number, call: () => Promise<T>): Promise<T> => {
-    if (delayMs >= 1) await sleep(systemClock, delayMs);
-    else if (delayMs > 0) await new Promise<void>((resolve) => setImmediate(resolve));
-    return call();
-  };
   return Promise.all([later(-shiftMs, a), later(shiftMs, b)]);
+}
+
+async function later<T>(delayMs: number, call: () => Promise<T>): Promise<T> {
+  if (delayMs >= 1) await sleep(systemClock, delayMs);
+  else if (delayMs > 0) await new Promise<void>((resolve) => setImmediate(resolve));
+  return call();
+}
+
+export async function executingRuns(scene: Scene, count: number, taskId = "work"): Promise<HeldRun[]> {
+  await Promise.all(Array.from({ length: count }, () => scene.trigger(taskId)));
+  const taken = await scene.worker.takeAll(count);
+  await Promise.all(taken.map((held) => held.start()));
+  expect(taken).toHaveLength(count);
+  return taken;
+}
+
+export async function waitingRuns(
+  scene: Scene,
+  count: number,
+): Promise<{ readonly runs: HeldRun[]; readonly tokenOf: Map<string, string> }> {
+  const runs = await executingRuns(scene, count);
+  const tokenOf = new Map<string, string>();
+  await Promise.all(runs.map(async (held) => tokenOf.set(held.runId, await scene.waitForNewToken(held))));
+  return { runs, tokenOf };
 }

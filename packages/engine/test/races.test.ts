@@ -1,8 +1,8 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import type { Engine } from "../src/api.ts";
-import { inMs, task, usePlane, type Scene } from "./harness.ts";
-import { both, race } from "./race.ts";
-import { must, success, userError, type HeldRun } from "./worker.ts";
+import { usePlane } from "./harness.ts";
+import { both, executingRuns, race, waitingRuns } from "./race.ts";
+import { must, success, type HeldRun } from "./worker.ts";
 
 // Two calls about one run at the same moment, through two processes. Each race is run many times, ten at once,
 // with the second call shifted by a few milliseconds either way.
@@ -17,19 +17,13 @@ beforeAll(async () => {
   second = await plane.anotherEngine();
 });
 
-async function executingRuns(scene: Scene, count: number, taskId = "work"): Promise<HeldRun[]> {
-  await Promise.all(Array.from({ length: count }, () => scene.trigger(taskId)));
-  const taken = await scene.worker.takeAll(count);
-  await Promise.all(taken.map((held) => held.start()));
-  expect(taken).toHaveLength(count);
-  return taken;
-}
-
-async function waitingRuns(scene: Scene, count: number): Promise<{ readonly runs: HeldRun[]; readonly tokenOf: Map<string, string> }> {
-  const runs = await executingRuns(scene, count);
-  const tokenOf = new Map<string, string>();
-  await Promise.all(runs.map(async (held) => tokenOf.set(held.runId, await scene.waitForNewToken(held))));
-  return { runs, tokenOf };
+/** The waitpoints that a snapshot of a run has brought, read from the tables: callers see them on the latest only. */
+async function broughtBy(snapshotId: string): Promise<string[]> {
+  const { rows } = await plane.sql.query<{ waitpoint_id: string }>(
+    "select w.waitpoint_id from snapshot_waitpoints w join snapshots s on s.run_id = w.run_id and s.completed_seq = w.seq where s.id = $1",
+    [snapshotId.slice("snapshot_".length)],
+  );
+  return rows.map((row) => `waitpoint_${row.waitpoint_id}`);
 }
 
 describe("in a race", () => {
@@ -37,7 +31,11 @@ describe("in a race", () => {
     const scene = await plane.scene();
     const seen = new Set<string>();
     await race(await executingRuns(scene, ROUNDS), async (held, round) => {
-      const [completed] = await both(round, () => held.tryComplete(success(held.runId, "done")), () => second.cancelRun(scene.env, held.runId, "race"));
+      const [completed] = await both(
+        round,
+        () => held.tryComplete(success(held.runId, "done")),
+        () => second.cancelRun(scene.env, held.runId, "race"),
+      );
       if (completed.kind === "completed") {
         expect(await scene.state(held.runId)).toBe("FINISHED/COMPLETED_SUCCESSFULLY");
       } else {
@@ -57,7 +55,11 @@ describe("in a race", () => {
     const scene = await plane.scene();
     await race(await executingRuns(scene, MANY_ROUNDS), async (held, round) => {
       const tokenId = await scene.token();
-      await both(round, () => scene.engine.waitForToken(scene.env, held.runId, tokenId), () => second.completeToken(scene.env, tokenId, { data: "1" }));
+      await both(
+        round,
+        () => scene.engine.waitForToken(scene.env, held.runId, tokenId),
+        () => second.completeToken(scene.env, tokenId, { data: "1" }),
+      );
       await scene.untilState(held.runId, "EXECUTING/EXECUTING");
       expect((await held.catchUp()).completedWaitpoints).toMatchObject([{ friendlyId: tokenId }]);
     });
@@ -69,7 +71,12 @@ describe("in a race", () => {
     const accepted = new Set<string>();
     const seen = new Set<string>();
     await race(runs, async (held, round) => {
-      const [outcome] = await both(round, () => held.trySuspend(`mem_${held.runId}`), () => second.completeToken(scene.env, tokenOf.get(held.runId) ?? "", { data: "1" }), 25);
+      const [outcome] = await both(
+        round,
+        () => held.trySuspend(`mem_${held.runId}`),
+        () => second.completeToken(scene.env, tokenOf.get(held.runId) ?? "", { data: "1" }),
+        25,
+      );
       seen.add(outcome.kind);
       if (outcome.kind === "accepted") {
         accepted.add(held.runId);
@@ -96,28 +103,31 @@ describe("in a race", () => {
       const first = tokenOf.get(held.runId) ?? "";
       const waitedAt = held.snapshotId;
       const next = await scene.token();
-      const [, wait] = await both(round, () => second.completeToken(scene.env, first, { data: "1" }), () => scene.engine.waitForToken(scene.env, held.runId, next));
+      const [, wait] = await both(
+        round,
+        () => second.completeToken(scene.env, first, { data: "1" }),
+        () => scene.engine.waitForToken(scene.env, held.runId, next),
+      );
       must(wait, "waiting");
       // Two waits at once (the first had not ended) or one after the other: both tokens reach the run in the end.
       await plane.until("the run has seen the first token or waits for both", async () => {
         const { completedWaitpoints, snapshot } = await held.latest();
-        return snapshot.executionStatus === "EXECUTING_WITH_WAITPOINTS" || completedWaitpoints.some((waitpoint) => waitpoint.friendlyId === next);
+        return (
+          snapshot.executionStatus === "EXECUTING_WITH_WAITPOINTS" || completedWaitpoints.some((waitpoint) => waitpoint.friendlyId === next)
+        );
       });
       await scene.completeToken(next);
       await scene.untilState(held.runId, "EXECUTING/EXECUTING");
-      const ids = (await Promise.all((await held.since(waitedAt)).filter((data) => data.snapshot.executionStatus === "EXECUTING").map((data) => broughtBy(data.snapshot.friendlyId)))).flat();
+      const ids = (
+        await Promise.all(
+          (await held.since(waitedAt))
+            .filter((data) => data.snapshot.executionStatus === "EXECUTING")
+            .map((data) => broughtBy(data.snapshot.friendlyId)),
+        )
+      ).flat();
       expect(ids.toSorted()).toEqual([first, next].toSorted());
     });
   });
-
-  /** The waitpoints that a snapshot of a run has brought, read from the tables: callers see them on the latest only. */
-  async function broughtBy(snapshotId: string): Promise<string[]> {
-    const { rows } = await plane.sql.query<{ waitpoint_id: string }>(
-      "select w.waitpoint_id from snapshot_waitpoints w join snapshots s on s.run_id = w.run_id and s.completed_seq = w.seq where s.id = $1",
-      [snapshotId.slice("snapshot_".length)],
-    );
-    return rows.map((row) => `waitpoint_${row.waitpoint_id}`);
-  }
 
   it("between a child's end and a parent that begins to wait for it, the parent resumes with its output", async () => {
     const scene = await plane.scene();
@@ -131,86 +141,18 @@ describe("in a race", () => {
       const child = keys.get(parent.runId);
       if (child === undefined) throw new Error("no child");
       const trigger = (): ReturnType<Engine["trigger"]> =>
-        second.trigger(scene.env, "child", { payloadType: "application/json", idempotencyKey: parent.runId, parentRunId: parent.runId, resumeParentOnCompletion: true });
+        second.trigger(scene.env, "child", {
+          payloadType: "application/json",
+          idempotencyKey: parent.runId,
+          parentRunId: parent.runId,
+          resumeParentOnCompletion: true,
+        });
       const [, triggered] = await both(round, () => child.succeed("shared"), trigger);
       expect(must(triggered, "triggered").runId).toBe(child.runId);
       await scene.untilState(parent.runId, "EXECUTING/EXECUTING");
-      expect((await parent.catchUp()).completedWaitpoints).toMatchObject([{ output: "shared", completedByTaskRun: { friendlyId: child.runId } }]);
+      expect((await parent.catchUp()).completedWaitpoints).toMatchObject([
+        { output: "shared", completedByTaskRun: { friendlyId: child.runId } },
+      ]);
     });
-  });
-
-  it("between waking a sleeping run and cancelling it, it ends cancelled and is not handed out", async () => {
-    const scene = await plane.scene();
-    const { runs, tokenOf } = await waitingRuns(scene, ROUNDS);
-    await Promise.all(runs.map((held) => held.suspend()));
-    await race(runs, async (held, round) => {
-      await both(round, () => scene.completeToken(tokenOf.get(held.runId) ?? ""), () => second.cancelRun(scene.env, held.runId, "race"));
-      expect(await scene.state(held.runId)).toBe("FINISHED/CANCELED");
-    });
-    await plane.timersHandled();
-    expect(await scene.worker.tryTake()).toBeUndefined();
-  });
-
-  it("between starting an attempt and cancelling its run, the run is left to its node as PENDING_CANCEL", async () => {
-    const scene = await plane.scene();
-    await Promise.all(Array.from({ length: ROUNDS }, () => scene.trigger()));
-    await race(await scene.worker.takeAll(ROUNDS), async (held, round) => {
-      await both(round, () => held.tryStart(), () => second.cancelRun(scene.env, held.runId, "race"));
-      expect(await scene.state(held.runId)).toBe("PENDING_CANCEL/CANCELED");
-    });
-  });
-
-  it("between a node that starts a run and one that gives it back, one of them wins", async () => {
-    const scene = await plane.scene();
-    await Promise.all(Array.from({ length: ROUNDS }, () => scene.trigger()));
-    await race(await scene.worker.takeAll(ROUNDS), async (held, round) => {
-      const twin = held.through(plane.worker("node-2", second));
-      const [started, released] = await both(round, () => held.tryStart(), () => twin.release());
-      expect([started.kind, released.kind]).toSatisfy(([a, b]: string[]) => (a === "started") !== (b === "released"));
-      expect(await scene.state(held.runId)).toBe(started.kind === "started" ? "EXECUTING/EXECUTING" : "QUEUED/PENDING");
-    });
-  });
-
-  it("between a stall that is declared and the completion that arrives, the run ends or is retried, once", async () => {
-    const scene = await plane.scene({ tasks: [task("work", { retry: { maxAttempts: 2 } })] });
-    for (let round = 0; round < 20; round++) {
-      const held = await scene.executing();
-      const [completed] = await both(round, () => held.tryComplete(success(held.runId, "in time")), () => plane.clock.advance(300_001));
-      await plane.timersHandled();
-      if (completed.kind === "completed") {
-        expect(await scene.state(held.runId)).toBe("FINISHED/COMPLETED_SUCCESSFULLY");
-      } else {
-        await scene.untilState(held.runId, "QUEUED/PENDING");
-        await scene.cancel(held.runId);
-      }
-    }
-  });
-
-  it("between a retry and a token for the failed attempt, the new attempt sees nothing of the old wait", async () => {
-    const scene = await plane.scene({ tasks: [task("work", { retry: { maxAttempts: 3 } })] });
-    const { runs, tokenOf } = await waitingRuns(scene, ROUNDS);
-    await race(runs, async (held, round) => {
-      const [failed] = await both(round, () => held.tryComplete({ ok: false, id: held.runId, error: userError("gave up"), retry: { timestamp: 0, delay: 0 } }), () => second.completeToken(scene.env, tokenOf.get(held.runId) ?? "", {}));
-      if (failed.kind !== "completed") {
-        await scene.untilState(held.runId, "EXECUTING/EXECUTING");
-        await held.catchUp();
-        await held.fail(userError("gave up"), 0);
-      }
-      await held.start();
-      const latest = await held.latest();
-      expect(latest).toMatchObject({ snapshot: { friendlyId: held.snapshotId }, run: { attemptNumber: 2 }, completedWaitpoints: [] });
-    });
-  });
-
-  it("between many waits' ends at the same time for runs asleep, each run is queued once", async () => {
-    const scene = await plane.scene();
-    const runs = await executingRuns(scene, 40);
-    for (const held of runs) must(await scene.engine.waitUntil(scene.env, held.runId, { date: inMs(plane, 60_000) }), "waiting");
-    await Promise.all(runs.map((held) => held.suspend()));
-    await plane.clock.advance(60_000);
-    for (const held of runs) await scene.untilState(held.runId, "QUEUED/PENDING");
-    await plane.timersHandled();
-    for (const held of runs) expect((await scene.history(held.runId)).filter((status) => status === "QUEUED")).toHaveLength(2);
-    expect(new Set((await scene.worker.takeAll()).map((held) => held.runId)).size).toBe(40);
   });
 });

@@ -4,6 +4,13 @@ import { failure, must, userError, type HeldRun } from "./worker.ts";
 
 const plane = usePlane({ settings: { environmentConcurrencyLimit: 500 } });
 
+async function connections(): Promise<number> {
+  const { rows } = await plane.sql.query<{ count: string }>(
+    "select count(*) from pg_stat_activity where application_name like 'torpor%' and datname = current_database()",
+  );
+  return Number(rows[0]?.count);
+}
+
 describe("closing an engine", () => {
   it("can be repeated and leaves no connection (behaviour 91)", async () => {
     const engine = await plane.anotherEngine();
@@ -32,20 +39,19 @@ describe("closing an engine", () => {
   it("in the midst of work lets what was begun end or fail, and hangs on nothing", async () => {
     const scene = await plane.scene();
     const engine = await plane.anotherEngine();
-    const calls = Array.from({ length: 50 }, (_, index) => engine.trigger(scene.env, "work", { payloadType: "application/json", requestKey: `closing-${index}` }));
+    const calls = Array.from({ length: 50 }, (_, index) =>
+      engine.trigger(scene.env, "work", { payloadType: "application/json", requestKey: `closing-${index}` }),
+    );
     const closedAtMs = performance.now();
     const closed = engine.close();
     const outcomes = await Promise.allSettled(calls);
     await closed;
     expect(performance.now() - closedAtMs).toBeLessThan(5_000);
-    const acknowledged = outcomes.flatMap((outcome) => (outcome.status === "fulfilled" && outcome.value.kind === "triggered" ? [outcome.value.runId] : []));
+    const acknowledged = outcomes.flatMap((outcome) =>
+      outcome.status === "fulfilled" && outcome.value.kind === "triggered" ? [outcome.value.runId] : [],
+    );
     for (const runId of acknowledged) expect(await scene.state(runId)).toBe("QUEUED/PENDING");
   });
-
-  async function connections(): Promise<number> {
-    const { rows } = await plane.sql.query<{ count: string }>("select count(*) from pg_stat_activity where application_name like 'torpor%' and datname = current_database()");
-    return Number(rows[0]?.count);
-  }
 });
 
 describe("starting an engine", () => {
@@ -62,7 +68,9 @@ describe("starting an engine", () => {
   });
 
   it("finds everything as it was: what was due meanwhile happens, and nothing happens twice", async () => {
-    const scene = await plane.scene({ tasks: [task("work", { retry: { maxAttempts: 2 } }), task("child"), task("solo", { queueName: "single" })] });
+    const scene = await plane.scene({
+      tasks: [task("work", { retry: { maxAttempts: 2 } }), task("child"), task("solo", { queueName: "single" })],
+    });
     const delayed = await scene.trigger("work", { delayUntil: inMs(plane, 60_000) });
     const waiting = await scene.executing("work");
     must(await scene.engine.waitUntil(scene.env, waiting.runId, { date: inMs(plane, 61_000) }), "waiting");
@@ -81,7 +89,13 @@ describe("starting an engine", () => {
     await plane.timersHandled();
     expect((await plane.engine.getToken(scene.env, tokenId))?.status).toBe("TIMED_OUT");
     expect(await scene.history(delayed)).toEqual(["DELAYED", "QUEUED"]);
-    expect(await scene.history(waiting.runId)).toEqual(["QUEUED", "PENDING_EXECUTING", "EXECUTING", "EXECUTING_WITH_WAITPOINTS", "EXECUTING"]);
+    expect(await scene.history(waiting.runId)).toEqual([
+      "QUEUED",
+      "PENDING_EXECUTING",
+      "EXECUTING",
+      "EXECUTING_WITH_WAITPOINTS",
+      "EXECUTING",
+    ]);
     const ready = (await scene.worker.takeAll()).map((held) => held.runId);
     expect(ready.toSorted()).toEqual([delayed, asleep.runId, retrying.runId].toSorted());
   });
@@ -126,7 +140,10 @@ describe("two engines on one database", () => {
     const doomed = await plane.anotherEngine();
     const held = await scene.executing();
     must(await doomed.waitUntil(scene.env, held.runId, { date: inMs(plane, 30_000) }), "waiting");
-    const delayed = must(await doomed.trigger(scene.env, "work", { payloadType: "application/json", delayUntil: inMs(plane, 31_000) }), "triggered").runId;
+    const delayed = must(
+      await doomed.trigger(scene.env, "work", { payloadType: "application/json", delayUntil: inMs(plane, 31_000) }),
+      "triggered",
+    ).runId;
     await doomed.close();
     await plane.clock.advance(31_000);
     await scene.untilState(held.runId, "EXECUTING/EXECUTING");

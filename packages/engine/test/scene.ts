@@ -1,10 +1,29 @@
 import type { CompletedWaitpoint, ExecutionStatus, RunExecutionData } from "@torpor/contracts";
-import type { DeploymentInput, DeploymentView, Engine, EnvironmentRef, EnvironmentType, QueueView, RunView, TaskDeclaration, TriggerOptions, TriggerOutcome } from "../src/api.ts";
+import type {
+  DeploymentInput,
+  DeploymentView,
+  Engine,
+  EnvironmentRef,
+  EnvironmentType,
+  QueueView,
+  RunView,
+  TaskDeclaration,
+  TriggerOptions,
+  TriggerOutcome,
+} from "../src/api.ts";
 import type { Plane } from "./plane.ts";
 import type { UntilOptions } from "./until.ts";
 import { latestOf, must, type HeldRun, type Worker } from "./worker.ts";
 
-const UNFINISHED = ["DELAYED", "PENDING", "PENDING_VERSION", "DEQUEUED", "EXECUTING", "WAITING_TO_RESUME", "RETRYING_AFTER_FAILURE"] as const;
+const UNFINISHED = [
+  "DELAYED",
+  "PENDING",
+  "PENDING_VERSION",
+  "DEQUEUED",
+  "EXECUTING",
+  "WAITING_TO_RESUME",
+  "RETRYING_AFTER_FAILURE",
+] as const;
 
 /** One project and what its users and nodes do. */
 export class Scene {
@@ -142,7 +161,10 @@ export class Scene {
 
   /** Execution statuses of all snapshots of a run, in order. */
   async history(runId: string): Promise<ExecutionStatus[]> {
-    const found = await this.plane.sql.query<{ execution_status: ExecutionStatus }>("select execution_status from snapshots where run_id = $1 order by seq", [body(runId)]);
+    const found = await this.plane.sql.query<{ execution_status: ExecutionStatus }>(
+      "select execution_status from snapshots where run_id = $1 order by seq",
+      [body(runId)],
+    );
     return found.rows.map((row) => row.execution_status);
   }
 

@@ -51,7 +51,9 @@ describe("one token", () => {
     await runs[2]?.suspend();
     await scene.completeToken(tokenId, "1");
     for (const held of runs.slice(0, 2)) expect(await scene.untilResumed(held)).toMatchObject([{ friendlyId: tokenId, output: "1" }]);
-    expect((await scene.untilTaken(runs[2]?.runId ?? "")).message.completedWaitpoints).toMatchObject([{ friendlyId: tokenId, output: "1" }]);
+    expect((await scene.untilTaken(runs[2]?.runId ?? "")).message.completedWaitpoints).toMatchObject([
+      { friendlyId: tokenId, output: "1" },
+    ]);
   });
 
   it("that a run waits for twice is brought once", async () => {

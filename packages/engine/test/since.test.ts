@@ -40,7 +40,16 @@ describe("the snapshots after one that a runner knows", () => {
     const other = await scene.trigger();
     const foreign = (await scene.snapshot(other)).snapshot.friendlyId;
     const { worker } = scene;
-    const malformed = ["snapshot_0000000000000000000000000", "snapshot_zzzzzzzzzzzzzzzzzzzzzzzzz", "run_1", "", "'; drop table runs; --", "snapshot_\u0000", "x".repeat(10_000), foreign];
+    const malformed = [
+      "snapshot_0000000000000000000000000",
+      "snapshot_zzzzzzzzzzzzzzzzzzzzzzzzz",
+      "run_1",
+      "",
+      "'; drop table runs; --",
+      "snapshot_\u0000",
+      "x".repeat(10_000),
+      foreign,
+    ];
     for (const id of malformed) {
       expect(await scene.engine.snapshotsSince(worker.ref, runId, id, {}), id.slice(0, 40)).toMatchObject({ kind: "refused" });
     }
@@ -53,8 +62,14 @@ describe("the snapshots after one that a runner knows", () => {
     const elsewhere = await plane.scene();
     const runId = await scene.trigger();
     const first = (await scene.snapshot(runId)).snapshot.friendlyId;
-    expect(await scene.engine.snapshotsSince(scene.worker.ref, runId, first, { environmentId: elsewhere.env.id })).toMatchObject({ kind: "refused", code: "not_found" });
-    expect(await scene.engine.snapshotsSince(scene.worker.ref, runId, first, { environmentId: scene.env.id })).toEqual({ kind: "found", snapshots: [] });
+    expect(await scene.engine.snapshotsSince(scene.worker.ref, runId, first, { environmentId: elsewhere.env.id })).toMatchObject({
+      kind: "refused",
+      code: "not_found",
+    });
+    expect(await scene.engine.snapshotsSince(scene.worker.ref, runId, first, { environmentId: scene.env.id })).toEqual({
+      kind: "found",
+      snapshots: [],
+    });
   });
 
   it("are at most fifty, the newest, so that the last of them is the latest", async () => {
@@ -77,7 +92,9 @@ describe("the snapshots after one that a runner knows", () => {
     const first = held.snapshotId;
     const tokens = await Promise.all(Array.from({ length: 500 }, () => scene.token()));
     await Promise.all(tokens.map(async (tokenId) => must(await scene.engine.waitForToken(scene.env, held.runId, tokenId), "waiting")));
-    await Promise.all(tokens.map((tokenId, index) => scene.completeToken(tokenId, JSON.stringify("x".repeat(10_000 + (index % 10) * 10_000)))));
+    await Promise.all(
+      tokens.map((tokenId, index) => scene.completeToken(tokenId, JSON.stringify("x".repeat(10_000 + (index % 10) * 10_000)))),
+    );
     await scene.untilState(held.runId, "EXECUTING/EXECUTING", { limitMs: 15_000 });
     const startedAtMs = performance.now();
     const seen = await held.since(first);

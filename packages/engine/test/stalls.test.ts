@@ -38,11 +38,15 @@ describe("a run that is taken but never started", () => {
     const scene = await plane.scene();
     const runId = await scene.trigger();
     let handOuts = 0;
-    await plane.until("it has been given up", async () => {
-      if ((await scene.worker.tryTake()) !== undefined) handOuts++;
-      await plane.clock.advance(START_LIMIT_MS + 1_000);
-      return (await scene.run(runId)).status === "SYSTEM_FAILURE";
-    }, { limitMs: 15_000 });
+    await plane.until(
+      "it has been given up",
+      async () => {
+        if ((await scene.worker.tryTake()) !== undefined) handOuts++;
+        await plane.clock.advance(START_LIMIT_MS + 1_000);
+        return (await scene.run(runId)).status === "SYSTEM_FAILURE";
+      },
+      { limitMs: 15_000 },
+    );
     expect(handOuts).toBeGreaterThanOrEqual(12);
     expect(handOuts).toBeLessThanOrEqual(13);
     const run = await scene.run(runId);
@@ -203,7 +207,10 @@ describe("a sleeping run", () => {
     const parent = await scene.executing();
     const childId = await scene.triggerAndWait(parent);
     await parent.suspend();
-    await plane.sql.query("update waitpoints set status = 'COMPLETED', completed_at = $2 where by_run_id = $1", [body(childId), new Date(plane.clock.nowMs())]);
+    await plane.sql.query("update waitpoints set status = 'COMPLETED', completed_at = $2 where by_run_id = $1", [
+      body(childId),
+      new Date(plane.clock.nowMs()),
+    ]);
     await plane.clock.advance(601_000);
     await scene.untilState(parent.runId, "QUEUED/PENDING");
     expect((await parent.catchUp()).completedWaitpoints).toMatchObject([{ type: "RUN", completedByTaskRun: { friendlyId: childId } }]);

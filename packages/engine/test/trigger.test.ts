@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { body, usePlane } from "./harness.ts";
-import { must, success, systemError, userError } from "./worker.ts";
+import { usePlane } from "./harness.ts";
+import { must, success, userError } from "./worker.ts";
 
 const plane = usePlane();
 
@@ -22,7 +22,12 @@ describe("a run from trigger to end", () => {
     const scene = await plane.scene();
     const runId = await scene.trigger();
     const held = await scene.worker.take();
-    expect(held.message).toMatchObject({ version: "1", run: { friendlyId: runId, attemptNumber: 1 }, snapshot: { executionStatus: "PENDING_EXECUTING" }, completedWaitpoints: [] });
+    expect(held.message).toMatchObject({
+      version: "1",
+      run: { friendlyId: runId, attemptNumber: 1 },
+      snapshot: { executionStatus: "PENDING_EXECUTING" },
+      completedWaitpoints: [],
+    });
     const started = await held.start();
     expect(started.snapshot.executionStatus).toBe("EXECUTING");
     expect(started.run).toMatchObject({ friendlyId: runId, status: "EXECUTING", attemptNumber: 1 });
@@ -35,8 +40,17 @@ describe("a run from trigger to end", () => {
     const held = await scene.executing();
     const output = ' {"json":{"b":1,"a":"é 🦥 \\u0000 \\ud800","n":1e400},  "meta":{}}\n';
     const result = await held.complete(success(held.runId, output, "application/super+json"));
-    expect(result).toMatchObject({ attemptStatus: "RUN_FINISHED", snapshot: { executionStatus: "FINISHED" }, run: { status: "COMPLETED_SUCCESSFULLY" } });
-    expect(await scene.run(held.runId)).toMatchObject({ status: "COMPLETED_SUCCESSFULLY", output, outputType: "application/super+json", error: null });
+    expect(result).toMatchObject({
+      attemptStatus: "RUN_FINISHED",
+      snapshot: { executionStatus: "FINISHED" },
+      run: { status: "COMPLETED_SUCCESSFULLY" },
+    });
+    expect(await scene.run(held.runId)).toMatchObject({
+      status: "COMPLETED_SUCCESSFULLY",
+      output,
+      outputType: "application/super+json",
+      error: null,
+    });
   });
 
   it("ends well without any output", async () => {
@@ -73,8 +87,14 @@ describe("a run from trigger to end", () => {
 describe("what a trigger carries", () => {
   it("hands on the source of a trigger, and gives a child the source and the schedule of its root (behaviour 5)", async () => {
     const scene = await plane.scene();
-    const root = await scene.executing("work", { annotations: { triggerSource: "schedule", triggerAction: "trigger", rootTriggerSource: "schedule", rootScheduleId: "sched_1" } });
-    expect(root.message.run.annotations).toMatchObject({ triggerSource: "schedule", rootTriggerSource: "schedule", rootScheduleId: "sched_1" });
+    const root = await scene.executing("work", {
+      annotations: { triggerSource: "schedule", triggerAction: "trigger", rootTriggerSource: "schedule", rootScheduleId: "sched_1" },
+    });
+    expect(root.message.run.annotations).toMatchObject({
+      triggerSource: "schedule",
+      rootTriggerSource: "schedule",
+      rootScheduleId: "sched_1",
+    });
     await scene.trigger("child", { parentRunId: root.runId, annotations: { triggerSource: "sdk", triggerAction: "trigger" } });
     const child = await scene.worker.takeAndStart();
     expect(child.message.run.annotations).toMatchObject({ triggerSource: "sdk", rootTriggerSource: "schedule", rootScheduleId: "sched_1" });
@@ -86,11 +106,31 @@ describe("what a trigger carries", () => {
     const scene = await plane.scene();
     const traceContext = { traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01" };
     const payload = '{"json":{"a":"é"}}';
-    const runId = await scene.trigger("work", { payload, payloadType: "application/super+json", tags: ["a", "b"], isTest: true, traceContext, metadata: '{"k":[1]}', metadataType: "application/json", maxDurationSeconds: 60, machine: "small-2x", maxAttempts: 2 });
+    const runId = await scene.trigger("work", {
+      payload,
+      payloadType: "application/super+json",
+      tags: ["a", "b"],
+      isTest: true,
+      traceContext,
+      metadata: '{"k":[1]}',
+      metadataType: "application/json",
+      maxDurationSeconds: 60,
+      machine: "small-2x",
+      maxAttempts: 2,
+    });
     const held = await scene.worker.take();
     expect(held.message.run).toMatchObject({ isTest: true, traceContext, machine: { name: "small-2x", cpu: 1, memory: 1 } });
     const { execution } = await held.start();
-    expect(execution.run).toMatchObject({ id: runId, payload, payloadType: "application/super+json", tags: ["a", "b"], isTest: true, maxAttempts: 2, maxDuration: 60, metadata: { k: [1] } });
+    expect(execution.run).toMatchObject({
+      id: runId,
+      payload,
+      payloadType: "application/super+json",
+      tags: ["a", "b"],
+      isTest: true,
+      maxAttempts: 2,
+      maxDuration: 60,
+      metadata: { k: [1] },
+    });
     expect(execution.task).toMatchObject({ id: "work", filePath: "src/work.ts" });
     expect(execution.queue.name).toBe("task/work");
     expect(execution.environment).toMatchObject({ slug: scene.env.slug, type: "PRODUCTION" });
@@ -148,77 +188,5 @@ describe("what a trigger carries", () => {
     expect(await other.engine.cancelRun(other.env, runId, "mine")).toMatchObject({ kind: "refused", code: "not_found" });
     expect(await other.engine.timeline(other.env, runId)).toBeNull();
     expect(await scene.state(runId)).toBe("QUEUED/PENDING");
-  });
-});
-
-describe("the history of a run", () => {
-  it("has one snapshot after a plain trigger (behaviour 6)", async () => {
-    const scene = await plane.scene();
-    expect(await scene.history(await scene.trigger())).toEqual(["QUEUED"]);
-  });
-
-  it("shows a delayed run as DELAYED, then QUEUED (behaviour 6, delayed)", async () => {
-    const scene = await plane.scene();
-    const runId = await scene.trigger("work", { delayUntil: new Date(plane.clock.nowMs() + 60_000) });
-    expect(await scene.history(runId)).toEqual(["DELAYED"]);
-    await plane.clock.advance(60_000);
-    await scene.untilState(runId, "QUEUED/PENDING");
-    expect(await scene.history(runId)).toEqual(["DELAYED", "QUEUED"]);
-  });
-
-  it("of a run that slept and was woken reads QUEUED, PENDING_EXECUTING, EXECUTING, EXECUTING_WITH_WAITPOINTS, SUSPENDED, QUEUED (behaviour 7)", async () => {
-    const scene = await plane.scene();
-    const runId = await scene.trigger();
-    const first = (await scene.snapshot(runId)).snapshot.friendlyId;
-    const held = await scene.worker.takeAndStart();
-    const tokenId = await scene.waitForNewToken(held);
-    await held.suspend();
-    await scene.completeToken(tokenId);
-    await scene.untilState(runId, "QUEUED/PENDING");
-    const statuses = (await held.since(first)).map((data) => data.snapshot.executionStatus);
-    expect(statuses).toEqual(["PENDING_EXECUTING", "EXECUTING", "EXECUTING_WITH_WAITPOINTS", "SUSPENDED", "QUEUED"]);
-    expect(await scene.history(runId)).toEqual(["QUEUED", ...statuses]);
-  });
-
-  it("has snapshot ids that sort as strings in the order in which they were made", async () => {
-    const scene = await plane.scene();
-    const held = await scene.executing("flaky", { maxAttempts: 200 });
-    const first = held.snapshotId;
-    for (let attempt = 2; attempt <= 40; attempt++) {
-      await held.fail(userError("again"), 0);
-      await held.start();
-    }
-    await held.succeed();
-    const { rows } = await plane.sql.query<{ id: string }>("select 'snapshot_' || id as id from snapshots where run_id = $1 order by seq", [body(held.runId)]);
-    const ids = rows.map((row) => row.id);
-    expect(ids).toHaveLength(82);
-    expect(ids).toContain(first);
-    expect(ids.toSorted()).toEqual(ids);
-    expect(ids.every((id) => /^snapshot_[0-9a-z]+$/.test(id))).toBe(true);
-  });
-
-  it("shows workers an attempt number on every snapshot after the start", async () => {
-    const scene = await plane.scene();
-    const held = await scene.executing();
-    const first = held.snapshotId;
-    await scene.waitForNewToken(held);
-    await held.suspend();
-    for (const data of await held.since(first)) expect(data.run.attemptNumber).toBe(1);
-  });
-
-  it("cannot be moved any more once the run has ended", async () => {
-    const scene = await plane.scene();
-    const held = await scene.executing();
-    await held.succeed("first");
-    const before = await scene.history(held.runId);
-    expect(await held.tryComplete(success(held.runId, "second"))).toMatchObject({ kind: "refused" });
-    expect(await held.tryStart()).toMatchObject({ kind: "refused" });
-    expect(await held.tryContinue()).toMatchObject({ kind: "refused" });
-    expect((await held.trySuspend("mem_late")).kind).not.toBe("accepted");
-    expect(await scene.engine.waitForToken(scene.env, held.runId, await scene.token())).toMatchObject({ kind: "refused" });
-    expect(await scene.engine.waitUntil(scene.env, held.runId, { date: new Date() })).toMatchObject({ kind: "refused" });
-    expect(await held.tryComplete({ ok: false, id: held.runId, error: systemError("TASK_RUN_CANCELLED") })).toMatchObject({ kind: "refused" });
-    expect(await scene.history(held.runId)).toEqual(before);
-    expect((await scene.run(held.runId)).output).toBe("first");
   });
 });

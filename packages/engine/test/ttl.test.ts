@@ -82,7 +82,9 @@ describe("time to live", () => {
     await plane.clock.advance(11_000);
     await scene.untilState(childId, "FINISHED/EXPIRED");
     await scene.untilState(parent.runId, "EXECUTING/EXECUTING");
-    expect((await parent.catchUp()).completedWaitpoints).toMatchObject([{ type: "RUN", outputIsError: true, completedByTaskRun: { friendlyId: childId } }]);
+    expect((await parent.catchUp()).completedWaitpoints).toMatchObject([
+      { type: "RUN", outputIsError: true, completedByTaskRun: { friendlyId: childId } },
+    ]);
   });
 
   it("ends a run or hands it out, never both, when both come at once", async () => {
@@ -111,18 +113,21 @@ describe("time to live", () => {
 });
 
 describe("a run that falls silent after its time to live was over", () => {
-  it.each([[undefined], ["customer-1"]])("is queued and handed out again, neither expired nor lost, with concurrency key %s (behaviour 38)", async (concurrencyKey) => {
-    const scene = await plane.scene();
-    const runId = await scene.trigger("work", { ttlSeconds: 10, ...(concurrencyKey === undefined ? {} : { concurrencyKey }) });
-    await scene.worker.take();
-    await plane.clock.advance(61_000);
-    await scene.untilState(runId, "QUEUED/PENDING");
-    await plane.timersHandled();
-    expect(await scene.state(runId)).toBe("QUEUED/PENDING");
-    const again = await scene.untilTaken(runId);
-    await again.start();
-    await again.succeed();
-  });
+  it.each([[undefined], ["customer-1"]])(
+    "is queued and handed out again, neither expired nor lost, with concurrency key %s (behaviour 38)",
+    async (concurrencyKey) => {
+      const scene = await plane.scene();
+      const runId = await scene.trigger("work", { ttlSeconds: 10, ...(concurrencyKey === undefined ? {} : { concurrencyKey }) });
+      await scene.worker.take();
+      await plane.clock.advance(61_000);
+      await scene.untilState(runId, "QUEUED/PENDING");
+      await plane.timersHandled();
+      expect(await scene.state(runId)).toBe("QUEUED/PENDING");
+      const again = await scene.untilTaken(runId);
+      await again.start();
+      await again.succeed();
+    },
+  );
 
   it("keeps its delay's meaning: a run delayed and then taken does not expire either", async () => {
     const scene = await plane.scene();

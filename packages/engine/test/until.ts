@@ -12,7 +12,12 @@ const POLL_MS = 3;
 const STEP_MS = 10;
 
 /** Polls until `probe` gives something that is neither false nor undefined nor null; fails with `what` after the limit. */
-export async function until<T>(clock: Clock, what: string, probe: () => Promise<T> | T, options: UntilOptions = {}): Promise<NonNullable<T>> {
+export async function until<T>(
+  clock: Clock,
+  what: string,
+  probe: () => Promise<T> | T,
+  options: UntilOptions = {},
+): Promise<NonNullable<T>> {
   const deadlineMs = performance.now() + (options.limitMs ?? 5_000);
   for (;;) {
     const value = await probe();

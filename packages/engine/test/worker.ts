@@ -1,4 +1,13 @@
-import type { CompleteResult, DequeuedMessage, ExecutionResult, RestoreOutcomeBody, RunExecutionData, StartResult, TaskRunError, TaskRunExecutionResult } from "@torpor/contracts";
+import type {
+  CompleteResult,
+  DequeuedMessage,
+  ExecutionResult,
+  RestoreOutcomeBody,
+  RunExecutionData,
+  StartResult,
+  TaskRunError,
+  TaskRunExecutionResult,
+} from "@torpor/contracts";
 import { ManualClock, type Clock } from "@torpor/kernel";
 import { expect } from "vitest";
 import type { Engine, Refusal, SuspensionOutcome, WorkerRef } from "../src/api.ts";
@@ -32,9 +41,13 @@ export class Worker {
   /** What was waited for; the clock moves meanwhile as far as the engine's own short delays need. */
   async answered(answer: Promise<readonly DequeuedMessage[]>, stepMs = 10): Promise<readonly DequeuedMessage[]> {
     let messages: readonly DequeuedMessage[] | undefined;
-    void answer.then((value) => (messages = value), () => {});
+    void answer.then(
+      (value) => (messages = value),
+      () => {},
+    );
     // A wait of no time ends by the clock too: one that stands still must be asked what is due.
-    if (this.clock instanceof ManualClock) await until(this.clock, "the node is answered", () => messages !== undefined, { stepMs, pollMs: 1 });
+    if (this.clock instanceof ManualClock)
+      await until(this.clock, "the node is answered", () => messages !== undefined, { stepMs, pollMs: 1 });
     return answer;
   }
 
@@ -61,7 +74,6 @@ export class Worker {
     }
     return all;
   }
-
 }
 
 /** A run in the hands of a node, with the snapshot that the node believes to be the latest. */
@@ -95,7 +107,10 @@ export class HeldRun {
     return must(await this.tryStart(), "started").result;
   }
 
-  async tryComplete(completion: TaskRunExecutionResult, forceRequeue = false): Promise<{ readonly kind: "completed"; readonly result: CompleteResult } | Refusal> {
+  async tryComplete(
+    completion: TaskRunExecutionResult,
+    forceRequeue = false,
+  ): Promise<{ readonly kind: "completed"; readonly result: CompleteResult } | Refusal> {
     const outcome = await this.worker.engine.completeAttempt(this.worker.ref, this.runId, this.snapshotId, completion, { forceRequeue });
     if (outcome.kind === "completed") this.snapshotId = outcome.result.snapshot.friendlyId;
     return outcome;
@@ -172,7 +187,10 @@ export async function latestOf(worker: Worker, runId: string): Promise<RunExecut
 }
 
 /** The outcome if it is of that kind; fails the test with the refusal's own words if not. */
-export function must<T extends { readonly kind: string }, const K extends T["kind"]>(outcome: T, kind: K): Extract<T, { readonly kind: K }> {
+export function must<T extends { readonly kind: string }, const K extends T["kind"]>(
+  outcome: T,
+  kind: K,
+): Extract<T, { readonly kind: K }> {
   expect(outcome, `expected "${kind}"`).toMatchObject({ kind });
   return outcome as Extract<T, { readonly kind: K }>;
 }
@@ -182,7 +200,12 @@ export function success(runId: string, output?: string, outputType = "text/plain
 }
 
 export function failure(runId: string, error: TaskRunError, retryDelayMs?: number): TaskRunExecutionResult {
-  return { ok: false, id: runId, error, ...(retryDelayMs === undefined ? {} : { retry: { timestamp: Date.now() + retryDelayMs, delay: retryDelayMs } }) };
+  return {
+    ok: false,
+    id: runId,
+    error,
+    ...(retryDelayMs === undefined ? {} : { retry: { timestamp: Date.now() + retryDelayMs, delay: retryDelayMs } }),
+  };
 }
 
 export function canceled(runId: string): TaskRunExecutionResult {
@@ -194,5 +217,10 @@ export function userError(message: string): TaskRunError {
 }
 
 export function systemError(code: string, message?: string, stackTrace?: string): TaskRunError {
-  return { type: "INTERNAL_ERROR", code, ...(message === undefined ? {} : { message }), ...(stackTrace === undefined ? {} : { stackTrace }) };
+  return {
+    type: "INTERNAL_ERROR",
+    code,
+    ...(message === undefined ? {} : { message }),
+    ...(stackTrace === undefined ? {} : { stackTrace }),
+  };
 }
