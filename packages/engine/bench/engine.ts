@@ -10,7 +10,10 @@ const SECONDS = Number(process.argv[2] ?? 4);
 async function main(): Promise<void> {
   const postgres = await startTestPostgres({ fsync: true });
   const database = await freshDatabase(postgres.connectionString);
-  const engine = createEngine({ connectionString: database.connectionString, settings: { encryptionKey: new Secret("00".repeat(32)), environmentConcurrencyLimit: 10_000 } });
+  const engine = createEngine({
+    connectionString: database.connectionString,
+    settings: { encryptionKey: new Secret("00".repeat(32)), environmentConcurrencyLimit: 10_000 },
+  });
   try {
     await engine.start();
     const { environments } = await engine.ensureProject({ ref: "proj_bench" });
@@ -18,7 +21,15 @@ async function main(): Promise<void> {
     if (env === undefined) throw new Error("Cannot measure without an environment");
     const group = await engine.ensureWorkerGroup({ name: "bench", token: "tr_wgt_bench" });
     const worker: WorkerRef = { workerGroupId: group.id, instanceName: "bench", runnerId: "bench" };
-    await engine.deploy(env, { imageReference: "img", contentHash: "h", runtime: "node", sdkVersion: "4.8.3", cliVersion: "4.8.3", tasks: [{ id: "noop", filePath: "a.ts", retry: { maxAttempts: 3 } }], queues: [] });
+    await engine.deploy(env, {
+      imageReference: "img",
+      contentHash: "h",
+      runtime: "node",
+      sdkVersion: "4.8.3",
+      cliVersion: "4.8.3",
+      tasks: [{ id: "noop", filePath: "a.ts", retry: { maxAttempts: 3 } }],
+      queues: [],
+    });
     await measure("warm-up", postgres.server.pid, 16, () => lifeCycle(engine, env, worker), 2);
     await measure("life cycles, 1 client", postgres.server.pid, 1, () => lifeCycle(engine, env, worker));
     await measure("life cycles, 16 clients", postgres.server.pid, 16, () => lifeCycle(engine, env, worker));
@@ -46,7 +57,13 @@ async function lifeCycle(engine: Engine, env: EnvironmentRef, worker: WorkerRef)
   const id = message.run.friendlyId;
   const started = await engine.startAttempt(worker, id, message.snapshot.friendlyId, { isWarmStart: false });
   if (started.kind !== "started") throw new Error(started.message);
-  const done = await engine.completeAttempt(worker, id, started.result.snapshot.friendlyId, { ok: true, id, output: '"done"', outputType: "application/json" }, { forceRequeue: false });
+  const done = await engine.completeAttempt(
+    worker,
+    id,
+    started.result.snapshot.friendlyId,
+    { ok: true, id, output: '"done"', outputType: "application/json" },
+    { forceRequeue: false },
+  );
   if (done.kind !== "completed") throw new Error(done.message);
 }
 
@@ -66,7 +83,9 @@ async function measure(name: string, serverPid: number, clients: number, work: (
   const node = process.cpuUsage(node0);
   const nodeMs = (node.user + node.system) / 1000 / done;
   const pgMs = ((await treeCpuMs(serverPid)) - pg0) / done;
-  console.log(`${name.padEnd(26)} ${(done / (tookMs / 1000)).toFixed(0).padStart(6)}/s   CPU ms each: engine ${nodeMs.toFixed(2)}, database ${pgMs.toFixed(2)}`);
+  console.log(
+    `${name.padEnd(26)} ${(done / (tookMs / 1000)).toFixed(0).padStart(6)}/s   CPU ms each: engine ${nodeMs.toFixed(2)}, database ${pgMs.toFixed(2)}`,
+  );
 }
 
 async function latency(engine: Engine, env: EnvironmentRef, worker: WorkerRef): Promise<void> {
@@ -78,7 +97,8 @@ async function latency(engine: Engine, env: EnvironmentRef, worker: WorkerRef): 
     await trigger(engine, env);
     const [message] = await answer;
     times.push(performance.now() - t0);
-    if (message !== undefined) await engine.startAttempt(worker, message.run.friendlyId, message.snapshot.friendlyId, { isWarmStart: false });
+    if (message !== undefined)
+      await engine.startAttempt(worker, message.run.friendlyId, message.snapshot.friendlyId, { isWarmStart: false });
   }
   print("trigger to dequeue, ms", times);
 }

@@ -24,7 +24,11 @@ import { readChildren, readRunView } from "./sql/runViews.ts";
 import { beat, runExists } from "./sql/runs.ts";
 
 /** The engine's face, each call bound to what it needs. */
-export function operations(core: Core, dispatcher: Dispatcher, vault: projects.Vault): EngineForEnvironment & EngineForWorkers & EngineForAdmin {
+export function operations(
+  core: Core,
+  dispatcher: Dispatcher,
+  vault: projects.Vault,
+): EngineForEnvironment & EngineForWorkers & EngineForAdmin {
   return { ...forEnvironments(core, vault), ...forWorkers(core, dispatcher, vault), ...forAdmin(core, vault) };
 }
 
@@ -67,7 +71,8 @@ function forWorkers(core: Core, dispatcher: Dispatcher, vault: projects.Vault): 
   return {
     dequeue: (worker, options) => dispatcher.dequeue(worker, options),
     startAttempt: (worker, runId, snapshotId) => startAttempt(core, vault.key, worker, runId, snapshotId),
-    completeAttempt: (worker, runId, snapshotId, completion, options) => completeAttempt(core, worker, runId, snapshotId, completion, options.forceRequeue),
+    completeAttempt: (worker, runId, snapshotId, completion, options) =>
+      completeAttempt(core, worker, runId, snapshotId, completion, options.forceRequeue),
     async heartbeat(_worker, runId, snapshotId) {
       const body = idBody("run", runId);
       if (await beat(core.db, body, idBody("snapshot", snapshotId), now(core))) return { kind: "noted" };
@@ -92,7 +97,13 @@ function forAdmin(core: Core, vault: projects.Vault): EngineForAdmin {
     apiKeyOf: (environmentId) => projects.apiKeyOf(core, vault, environmentId),
     environmentById: (environmentId) => projects.environmentById(core, environmentId),
     async ensureWorkerGroup(group) {
-      return { id: await projectRows.upsertWorkerGroup(core.db, { id: newId(now(core).getTime(), core.random), name: group.name, tokenHash: lookupHash(group.token) }) };
+      return {
+        id: await projectRows.upsertWorkerGroup(core.db, {
+          id: newId(now(core).getTime(), core.random),
+          name: group.name,
+          tokenHash: lookupHash(group.token),
+        }),
+      };
     },
     workerGroupByToken: async (token) => (await projectRows.workerGroupByTokenHash(core.db, lookupHash(token))) ?? null,
     counts: () => runs.counts(core),

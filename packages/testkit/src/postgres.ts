@@ -4,7 +4,7 @@ import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { migrate } from "@torpor/engine";
-import pg from "pg";
+import { Client } from "pg";
 import { startPostgresServer, type PostgresServer } from "./postgresServer.ts";
 
 /** Names the socket on which the server of a test run is asked for (vitestPostgres.ts); it starts when the first one asks. */
@@ -91,7 +91,7 @@ export function withDatabase(connectionString: string, name: string): string {
 }
 
 async function execute(connectionString: string, statement: string): Promise<void> {
-  const client = new pg.Client({ connectionString });
+  const client = new Client({ connectionString });
   await client.connect();
   try {
     await client.query(statement);

@@ -17,7 +17,10 @@ export async function findBinaries(): Promise<PostgresBinaries> {
   try {
     path = from.resolve(name);
   } catch (error) {
-    throw new Error(`Cannot find PostgreSQL for ${platform}-${process.arch}: npm brought no ${name}. Set DATABASE_URL to use another server`, { cause: error });
+    throw new Error(
+      `Cannot find PostgreSQL for ${platform}-${process.arch}: npm brought no ${name}. Set DATABASE_URL to use another server`,
+      { cause: error },
+    );
   }
   const binaries = (await import(path)) as PostgresBinaries;
   await Promise.all([executable(binaries.postgres), executable(binaries.initdb)]);

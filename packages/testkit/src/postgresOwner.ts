@@ -23,7 +23,9 @@ export async function serverOwner(): Promise<ServerOwner> {
     if (entry === undefined || !(uid > 0) || !Number.isInteger(gid)) continue;
     return { ids: { uid, gid }, own: (path) => chown(path, uid, gid), reaches: (path) => reaches(path, uid, gid) };
   }
-  throw new Error(`Cannot run PostgreSQL as root: /etc/passwd has neither ${CANDIDATES.join(" nor ")}. Set DATABASE_URL to use another server`);
+  throw new Error(
+    `Cannot run PostgreSQL as root: /etc/passwd has neither ${CANDIDATES.join(" nor ")}. Set DATABASE_URL to use another server`,
+  );
 }
 
 async function reaches(path: string, uid: number, gid: number): Promise<boolean> {

@@ -5,12 +5,12 @@ import { chmod, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { sleep, systemClock } from "@torpor/kernel";
-import pg from "pg";
+import { Client } from "pg";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { startPostgresServer, type PostgresServer, type PostgresServerOptions } from "./postgresServer.ts";
 
 async function ask(server: PostgresServer, text: string): Promise<unknown[]> {
-  const client = new pg.Client({ connectionString: server.connectionString });
+  const client = new Client({ connectionString: server.connectionString });
   client.on("error", () => undefined);
   await client.connect();
   try {
@@ -80,7 +80,11 @@ describe("a PostgreSQL server", () => {
     context.skip(process.getuid?.() !== 0, "only root hands the server to another user");
     const home = join(folder, "home");
     await mkdir(home, { mode: 0o700 });
-    const hidden: PostgresServerOptions = { ...options, dataDir: join(home, "deep", "data"), listen: { kind: "socket", dir: join(home, "socket") } };
+    const hidden: PostgresServerOptions = {
+      ...options,
+      dataDir: join(home, "deep", "data"),
+      listen: { kind: "socket", dir: join(home, "socket") },
+    };
     for (let round = 1; round <= 2; round++) {
       const server = await startPostgresServer(hidden);
       await ask(server, "create table if not exists t (n integer)");

@@ -52,16 +52,29 @@ export async function startPostgresServer(options: PostgresServerOptions): Promi
   await mkdir(home, { recursive: true });
   if (options.scratchDir !== undefined) await owner.own(options.scratchDir);
   if (options.listen.kind === "socket") await ownedFolder(options.listen.dir, owner);
-  const programs = await programsFor(owner, [dirname(dirname(binaries.postgres)), home, ...(options.listen.kind === "socket" ? [options.listen.dir] : [])]);
+  const programs = await programsFor(owner, [
+    dirname(dirname(binaries.postgres)),
+    home,
+    ...(options.listen.kind === "socket" ? [options.listen.dir] : []),
+  ]);
   await initialise(binaries, owner, programs, options);
   await waitForOldServer(options.dataDir);
   const port = options.listen.kind === "socket" ? SOCKET_PORT : options.listen.port === 0 ? await freePort() : options.listen.port;
-  const child = programs.serve(binaries.postgres, ["-D", programs.seen(options.dataDir), ...serverSettings(options, port, programs)], options.scratchDir ?? "");
+  const child = programs.serve(
+    binaries.postgres,
+    ["-D", programs.seen(options.dataDir), ...serverSettings(options, port, programs)],
+    options.scratchDir ?? "",
+  );
   const pid = await ready(child, options);
   return handle(child, pid, connectionString(options, port));
 }
 
-async function initialise(binaries: PostgresBinaries, owner: ServerOwner, programs: Programs, options: PostgresServerOptions): Promise<void> {
+async function initialise(
+  binaries: PostgresBinaries,
+  owner: ServerOwner,
+  programs: Programs,
+  options: PostgresServerOptions,
+): Promise<void> {
   if (existsSync(join(options.dataDir, "PG_VERSION"))) return;
   // Made beside it and renamed: a half-made folder is never taken for data.
   const draft = `${options.dataDir}.new`;
@@ -72,7 +85,14 @@ async function initialise(binaries: PostgresBinaries, owner: ServerOwner, progra
   await writeFile(passwordFile, `${options.password}\n`, { mode: 0o600 });
   try {
     await owner.own(passwordFile);
-    const flags = ["--username=postgres", "--auth=scram-sha-256", `--pwfile=${programs.seen(passwordFile)}`, "--encoding=UTF8", "--locale=C", "--no-instructions"];
+    const flags = [
+      "--username=postgres",
+      "--auth=scram-sha-256",
+      `--pwfile=${programs.seen(passwordFile)}`,
+      "--encoding=UTF8",
+      "--locale=C",
+      "--no-instructions",
+    ];
     await programs.run(binaries.initdb, [`--pgdata=${programs.seen(draft)}`, ...flags, ...(options.fsync ? [] : ["--no-sync"])]);
   } finally {
     await rm(passwordFile, { force: true });
@@ -174,10 +194,12 @@ async function processesOf(dataDir: string, pidFile: string): Promise<number[]> 
   const data = await stat(dataDir);
   const pids = (await readdir("/proc")).map(Number).filter((pid) => pid > 0);
   const isOurs = await Promise.all(
-    pids.map(async (pid) => {
-      const [place, name] = await Promise.all([stat(`/proc/${pid}/cwd`), readFile(`/proc/${pid}/comm`, "utf8")]);
-      return place.ino === data.ino && place.dev === data.dev && name.trim() === "postgres";
-    }).map((look) => look.catch(() => false)), // gone while we look, or another user's
+    pids
+      .map(async (pid) => {
+        const [place, name] = await Promise.all([stat(`/proc/${pid}/cwd`), readFile(`/proc/${pid}/comm`, "utf8")]);
+        return place.ino === data.ino && place.dev === data.dev && name.trim() === "postgres";
+      })
+      .map((look) => look.catch(() => false)), // gone while we look, or another user's
   );
   return pids.filter((_pid, index) => isOurs[index]);
 }
@@ -212,4 +234,3 @@ async function freePort(): Promise<number> {
   if (address === null || typeof address === "string") throw new Error("Cannot find a free port");
   return address.port;
 }
-

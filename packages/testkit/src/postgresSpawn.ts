@@ -41,7 +41,25 @@ export async function programsFor(owner: ServerOwner, folders: readonly string[]
   const start = (command: string, args: readonly string[], stdin: "ignore" | "pipe", detached: boolean): ChildProcess => {
     const { ids } = owner;
     const direct = mapped.length === 0 || ids === undefined;
-    const [program, all] = direct ? [command, args] : ["unshare", ["--mount", "--propagation", "private", "/bin/sh", "-c", MAPPER, "map", `${ids.uid}:${ids.gid}`, String(mapped.length), ...mapped, command, ...args]];
+    const [program, all] = direct
+      ? [command, args]
+      : [
+          "unshare",
+          [
+            "--mount",
+            "--propagation",
+            "private",
+            "/bin/sh",
+            "-c",
+            MAPPER,
+            "map",
+            `${ids.uid}:${ids.gid}`,
+            String(mapped.length),
+            ...mapped,
+            command,
+            ...args,
+          ],
+        ];
     return spawn(program, all, {
       ...(direct && ids !== undefined ? ids : {}),
       cwd: "/",
@@ -54,7 +72,8 @@ export async function programsFor(owner: ServerOwner, folders: readonly string[]
     seen,
     run: (command, args) => ended(command, start(seen(command), args, "ignore", false)),
     // Detached: Ctrl-C at a terminal is for us; we close the server when nobody needs it any more.
-    serve: (command, args, scratchDir) => start("/bin/sh", ["-c", WATCHER, "postgres", scratchDir === "" ? "" : seen(scratchDir), seen(command), ...args], "pipe", true),
+    serve: (command, args, scratchDir) =>
+      start("/bin/sh", ["-c", WATCHER, "postgres", scratchDir === "" ? "" : seen(scratchDir), seen(command), ...args], "pipe", true),
   };
 }
 
@@ -64,6 +83,8 @@ async function ended(command: string, child: ChildProcess): Promise<void> {
   child.stderr?.on("data", (chunk: Buffer) => (said += chunk.toString()));
   await new Promise<void>((resolve, reject) => {
     child.once("error", reject);
-    child.once("close", (code) => (code === 0 ? resolve() : reject(new Error(`Cannot run ${command}: it ended with code ${code}\n${said.slice(-2000)}`))));
+    child.once("close", (code) =>
+      code === 0 ? resolve() : reject(new Error(`Cannot run ${command}: it ended with code ${code}\n${said.slice(-2000)}`)),
+    );
   });
 }

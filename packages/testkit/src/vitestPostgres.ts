@@ -12,7 +12,10 @@ export default async function setUp(): Promise<() => Promise<void>> {
   const door = createServer((visitor) => {
     visitor.on("error", () => visitor.destroy());
     starting ??= startTestPostgres({ fsync: process.env["TORPOR_TEST_FSYNC"] === "on" });
-    starting.then((postgres) => visitor.end(postgres.connectionString), (error: unknown) => visitor.end(String(error)));
+    starting.then(
+      (postgres) => visitor.end(postgres.connectionString),
+      (error: unknown) => visitor.end(String(error)),
+    );
   });
   await new Promise<void>((resolve) => door.listen(path, resolve));
   process.env[TEST_POSTGRES_SOCKET] = path;

@@ -7,5 +7,11 @@ export function annotationsOf(own: Annotations, parent: Annotations | undefined)
   const root = parent ?? own;
   const rootSource = typeof root["rootTriggerSource"] === "string" ? root["rootTriggerSource"] : source;
   const schedule = root["rootScheduleId"];
-  return { ...own, triggerSource: source, triggerAction: action, rootTriggerSource: rootSource, ...(schedule === undefined ? {} : { rootScheduleId: schedule }) };
+  return {
+    ...own,
+    triggerSource: source,
+    triggerAction: action,
+    rootTriggerSource: rootSource,
+    ...(schedule === undefined ? {} : { rootScheduleId: schedule }),
+  };
 }

@@ -4,7 +4,14 @@ import { decideCompletion, storedRetryDelayMs, systemFailure, type AttemptFacts 
 import { DEFAULT_SETTINGS } from "./settings.ts";
 
 const SETTINGS = DEFAULT_SETTINGS.completion;
-const FACTS: AttemptFacts = { attemptNumber: 1, maxAttempts: 3, machine: "small-1x", retryConfig: {}, isCanceling: false, forceRequeue: false };
+const FACTS: AttemptFacts = {
+  attemptNumber: 1,
+  maxAttempts: 3,
+  machine: "small-1x",
+  retryConfig: {},
+  isCanceling: false,
+  forceRequeue: false,
+};
 const USER_ERROR: TaskRunError = { type: "BUILT_IN_ERROR", name: "Error", message: "no", stackTrace: "" };
 
 function internal(code: string, message?: string): TaskRunError {
@@ -21,7 +28,11 @@ function decide(result: TaskRunExecutionResult, facts: Partial<AttemptFacts> = {
 
 describe("what becomes of an attempt that ended", () => {
   it("a run that is being cancelled ends cancelled, whatever its runner reports", () => {
-    const results = [failed(USER_ERROR, 0), failed(internal("TASK_PROCESS_OOM_KILLED")), { ok: true as const, id: "run_1", outputType: "text/plain" }];
+    const results = [
+      failed(USER_ERROR, 0),
+      failed(internal("TASK_PROCESS_OOM_KILLED")),
+      { ok: true as const, id: "run_1", outputType: "text/plain" },
+    ];
     expect(results.map((result) => decide(result, { isCanceling: true }).kind)).toEqual(["cancel", "cancel", "cancel"]);
   });
 
@@ -31,7 +42,10 @@ describe("what becomes of an attempt that ended", () => {
 
   it("out of memory goes to the larger machine that the task names, even without attempts left", () => {
     const retryConfig = { outOfMemory: { machine: "medium-1x" as const } };
-    expect(decide(failed(internal("TASK_PROCESS_OOM_KILLED")), { retryConfig, attemptNumber: 3 })).toMatchObject({ kind: "retryLater", machine: "medium-1x" });
+    expect(decide(failed(internal("TASK_PROCESS_OOM_KILLED")), { retryConfig, attemptNumber: 3 })).toMatchObject({
+      kind: "retryLater",
+      machine: "medium-1x",
+    });
   });
 
   it("out of memory on the larger machine fails, even with attempts left", () => {
@@ -41,7 +55,9 @@ describe("what becomes of an attempt that ended", () => {
 
   it("out of memory without a larger machine fails, even if the runner asks for a retry", () => {
     expect(decide(failed(internal("TASK_PROCESS_OOM_KILLED"), 0)).kind).toBe("fail");
-    expect(decide(failed(internal("TASK_PROCESS_OOM_KILLED"), 0), { retryConfig: { outOfMemory: { machine: "micro" } } }).kind).toBe("fail");
+    expect(decide(failed(internal("TASK_PROCESS_OOM_KILLED"), 0), { retryConfig: { outOfMemory: { machine: "micro" } } }).kind).toBe(
+      "fail",
+    );
   });
 
   it("an error that no attempt can mend fails at once", () => {
@@ -60,7 +76,10 @@ describe("what becomes of an attempt that ended", () => {
 
   it("a process that died before it could compute a retry gets one from the task's settings, through the queue", () => {
     const retryConfig = { minTimeoutInMs: 2000, factor: 3 };
-    expect(decide(failed(internal("TASK_PROCESS_SIGSEGV")), { retryConfig, attemptNumber: 2 })).toMatchObject({ kind: "retryLater", delayMs: 6000 });
+    expect(decide(failed(internal("TASK_PROCESS_SIGSEGV")), { retryConfig, attemptNumber: 2 })).toMatchObject({
+      kind: "retryLater",
+      delayMs: 6000,
+    });
   });
 
   it("a short retry stays on its runner, one of 30 s or more goes through the queue", () => {

@@ -11,7 +11,10 @@ export const RetryConfig = z.object({
   maxTimeoutInMs: z.number().optional().catch(undefined),
   factor: z.number().optional().catch(undefined),
   randomize: z.boolean().optional().catch(undefined),
-  outOfMemory: z.object({ machine: MachineName.optional().catch(undefined) }).optional().catch(undefined),
+  outOfMemory: z
+    .object({ machine: MachineName.optional().catch(undefined) })
+    .optional()
+    .catch(undefined),
 });
 export type RetryConfig = z.infer<typeof RetryConfig>;
 
@@ -43,7 +46,12 @@ export type CompletionDecision =
 type FailedResult = Extract<TaskRunExecutionResult, { ok: false }>;
 
 /** The order of the checks is the contract: cancelled, out of memory, hopeless, too often, not asked for, retry. */
-export function decideCompletion(result: TaskRunExecutionResult, facts: AttemptFacts, settings: CompletionSettings, random: () => number): CompletionDecision {
+export function decideCompletion(
+  result: TaskRunExecutionResult,
+  facts: AttemptFacts,
+  settings: CompletionSettings,
+  random: () => number,
+): CompletionDecision {
   if (facts.isCanceling) return { kind: "cancel" };
   if (result.ok) return { kind: "succeed" };
   const { error } = result;

@@ -2,7 +2,12 @@ import type { ExecutionStatus } from "@torpor/contracts";
 
 // What a change of status brings with it, whoever makes it: concurrency, the place in the queue, timers, waits.
 
-const HOLDS_SLOT: ReadonlySet<ExecutionStatus> = new Set<ExecutionStatus>(["PENDING_EXECUTING", "EXECUTING", "EXECUTING_WITH_WAITPOINTS", "QUEUED_EXECUTING"]);
+const HOLDS_SLOT: ReadonlySet<ExecutionStatus> = new Set<ExecutionStatus>([
+  "PENDING_EXECUTING",
+  "EXECUTING",
+  "EXECUTING_WITH_WAITPOINTS",
+  "QUEUED_EXECUTING",
+]);
 const BLOCKED: ReadonlySet<ExecutionStatus> = new Set<ExecutionStatus>(["EXECUTING_WITH_WAITPOINTS", "QUEUED_EXECUTING", "SUSPENDED"]);
 
 export interface Consequences {

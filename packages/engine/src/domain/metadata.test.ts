@@ -2,7 +2,15 @@ import { describe, expect, it } from "vitest";
 import { applyOperations, parseMetadata } from "./metadata.ts";
 
 describe("operations on metadata", () => {
-  for (const key of ["__proto__", "constructor", "prototype", "$.__proto__.polluted", "$.a.constructor.prototype", '$["__proto__"]', "$.a[0].prototype"]) {
+  for (const key of [
+    "__proto__",
+    "constructor",
+    "prototype",
+    "$.__proto__.polluted",
+    "$.a.constructor.prototype",
+    '$["__proto__"]',
+    "$.a[0].prototype",
+  ]) {
     it(`leaves out a write to ${key} and says so`, () => {
       const result = applyOperations({ a: [{}] }, [{ type: "set", key, value: "bad" }]);
       expect(result.refused).toHaveLength(1);
@@ -18,7 +26,10 @@ describe("operations on metadata", () => {
   });
 
   it("applies what can be applied beside what cannot", () => {
-    const result = applyOperations({}, [{ type: "set", key: "$.", value: 1 }, { type: "set", key: "b", value: 2 }]);
+    const result = applyOperations({}, [
+      { type: "set", key: "$.", value: 1 },
+      { type: "set", key: "b", value: 2 },
+    ]);
     expect(result).toMatchObject({ metadata: { b: 2 }, refused: [expect.stringContaining("$.")] });
   });
 
@@ -32,7 +43,10 @@ describe("operations on metadata", () => {
   });
 
   it("appends to a list, to a single value and to nothing", () => {
-    const { metadata } = applyOperations({ list: [1], one: 1 }, ["list", "one", "none"].map((key) => ({ type: "append", key, value: 2 })));
+    const { metadata } = applyOperations(
+      { list: [1], one: 1 },
+      ["list", "one", "none"].map((key) => ({ type: "append", key, value: 2 })),
+    );
     expect(metadata).toEqual({ list: [1, 2], one: [1, 2], none: [2] });
   });
 
@@ -46,12 +60,18 @@ describe("operations on metadata", () => {
   });
 
   it("increments what is a number, and counts from zero what is not", () => {
-    const { metadata } = applyOperations({ n: 1, text: "x" }, ["n", "text", "$.deep.n"].map((key) => ({ type: "increment", key, value: 2 })));
+    const { metadata } = applyOperations(
+      { n: 1, text: "x" },
+      ["n", "text", "$.deep.n"].map((key) => ({ type: "increment", key, value: 2 })),
+    );
     expect(metadata).toEqual({ n: 3, text: 2, deep: { n: 2 } });
   });
 
   it("deletes keys and elements, and nothing when there is nothing", () => {
-    const { metadata } = applyOperations({ a: 1, list: [1, 2], b: { c: 1 } }, ["a", "$.list[0]", "$.b.c", "$.x.y"].map((key) => ({ type: "delete", key })));
+    const { metadata } = applyOperations(
+      { a: 1, list: [1, 2], b: { c: 1 } },
+      ["a", "$.list[0]", "$.b.c", "$.x.y"].map((key) => ({ type: "delete", key })),
+    );
     expect(metadata).toEqual({ list: [2], b: {} });
   });
 

@@ -39,7 +39,10 @@ export function applyOperations(metadata: Metadata, operations: readonly Metadat
       continue;
     }
     const path = parsePath(operation.key);
-    if (path === undefined) refused.push(`Cannot ${operation.type} metadata at ${operation.key}: it must be a key or a path like $.a.b[0], without ${[...FORBIDDEN].join(", ")}`);
+    if (path === undefined)
+      refused.push(
+        `Cannot ${operation.type} metadata at ${operation.key}: it must be a key or a path like $.a.b[0], without ${[...FORBIDDEN].join(", ")}`,
+      );
     else applyOne(draft, path, operation);
   }
   return { metadata: draft, refused };
@@ -62,9 +65,19 @@ function applyOne(root: Metadata, path: readonly Step[], operation: Exclude<Meta
     case "delete":
       return remove(holder, last);
     case "append":
-      return set(holder, last, current === undefined ? [operation.value] : [...(Array.isArray(current) ? current : [current]), operation.value]);
+      return set(
+        holder,
+        last,
+        current === undefined ? [operation.value] : [...(Array.isArray(current) ? current : [current]), operation.value],
+      );
     case "remove":
-      return Array.isArray(current) ? set(holder, last, current.filter((item) => !isDeepStrictEqual(item, operation.value))) : undefined;
+      return Array.isArray(current)
+        ? set(
+            holder,
+            last,
+            current.filter((item) => !isDeepStrictEqual(item, operation.value)),
+          )
+        : undefined;
     case "increment":
       return set(holder, last, (typeof current === "number" ? current : 0) + operation.value);
     default:

@@ -11,7 +11,15 @@ describe("out of memory", () => {
     ["the SDK's own error", { type: "BUILT_IN_ERROR", name: "OutOfMemoryError", message: "MANUAL_OOM_KILL_ERROR", stackTrace: "" }],
     ["a killed ffmpeg", { type: "BUILT_IN_ERROR", name: "Error", message: "ffmpeg was killed with signal SIGKILL", stackTrace: "" }],
     ["a killed process", { type: "INTERNAL_ERROR", code: EXITED, message: "Process exited with code -1 after signal SIGKILL." }],
-    ["a full heap", { type: "INTERNAL_ERROR", code: EXITED, message: "Process exited with code -1 after signal SIGABRT.", stackTrace: "FATAL ERROR: Reached heap limit Allocation failed" }],
+    [
+      "a full heap",
+      {
+        type: "INTERNAL_ERROR",
+        code: EXITED,
+        message: "Process exited with code -1 after signal SIGABRT.",
+        stackTrace: "FATAL ERROR: Reached heap limit Allocation failed",
+      },
+    ],
   ];
   for (const [name, error] of signs) {
     it(`is known by ${name}, and ends a run as CRASHED`, () => {
@@ -22,7 +30,14 @@ describe("out of memory", () => {
 
   it("is not seen in other deaths", () => {
     expect(isOutOfMemory({ type: "INTERNAL_ERROR", code: EXITED, message: "Process exited with code 1." })).toBe(false);
-    expect(isOutOfMemory({ type: "INTERNAL_ERROR", code: EXITED, message: "Process exited with code -1 after signal SIGABRT.", stackTrace: "assert" })).toBe(false);
+    expect(
+      isOutOfMemory({
+        type: "INTERNAL_ERROR",
+        code: EXITED,
+        message: "Process exited with code -1 after signal SIGABRT.",
+        stackTrace: "assert",
+      }),
+    ).toBe(false);
     expect(isOutOfMemory({ type: "STRING_ERROR", raw: "MANUAL_OOM_KILL_ERROR" })).toBe(false);
   });
 });

@@ -24,7 +24,8 @@ export function unseal(key: Buffer, sealed: Buffer): string {
 export function encryptionKeyBytes(secret: Secret): Buffer {
   const text = secret.reveal();
   const key = /^[0-9a-fA-F]{64}$/.test(text) ? Buffer.from(text, "hex") : Buffer.from(text, "base64");
-  if (key.length !== 32) throw new Error(`Cannot use TORPOR_ENCRYPTION_KEY: it must be 32 bytes as 64 hex digits or base64, and has ${key.length} bytes`);
+  if (key.length !== 32)
+    throw new Error(`Cannot use TORPOR_ENCRYPTION_KEY: it must be 32 bytes as 64 hex digits or base64, and has ${key.length} bytes`);
   return key;
 }
 

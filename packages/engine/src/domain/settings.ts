@@ -1,4 +1,4 @@
-import { Secret } from "@torpor/kernel";
+import type { Secret } from "@torpor/kernel";
 import type { CompletionSettings } from "./completion.ts";
 import type { GiveBackSettings } from "./queueing.ts";
 import type { RecheckSettings, StallTimes } from "./stalls.ts";
@@ -39,7 +39,13 @@ export interface EngineSettings {
 
 /** Defaults are those of Trigger.dev's platform, where it has them. */
 export const DEFAULT_SETTINGS: Omit<EngineSettings, "encryptionKey"> = {
-  stalls: { pendingExecutingMs: 60_000, executingMs: 300_000, executingWithWaitpointsMs: 300_000, suspendedMs: 600_000, pendingCancelMs: 60_000 },
+  stalls: {
+    pendingExecutingMs: 60_000,
+    executingMs: 300_000,
+    executingWithWaitpointsMs: 300_000,
+    suspendedMs: 600_000,
+    pendingCancelMs: 60_000,
+  },
   suspendedRecheck: { baseMs: 60_000, maxMs: 6 * 3_600_000, maxTimes: 12 },
   completion: { retryImmediatelyBelowMs: 30_000, maxAttempts: 250 },
   giveBack: { budget: 12, baseMs: 1000, factor: 2, maxMs: 3_600_000 },
@@ -60,7 +66,11 @@ export const DEFAULT_SETTINGS: Omit<EngineSettings, "encryptionKey"> = {
 };
 
 /** What a caller may leave out is filled with the defaults, one level deep. */
-export type EngineSettingsInput = { readonly [Key in keyof Omit<EngineSettings, "encryptionKey">]?: EngineSettings[Key] extends object ? Partial<EngineSettings[Key]> : EngineSettings[Key] } & {
+export type EngineSettingsInput = {
+  readonly [Key in keyof Omit<EngineSettings, "encryptionKey">]?: EngineSettings[Key] extends object
+    ? Partial<EngineSettings[Key]>
+    : EngineSettings[Key];
+} & {
   readonly encryptionKey: Secret;
 };
 

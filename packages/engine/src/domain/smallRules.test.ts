@@ -1,5 +1,5 @@
 import { Secret, systemRandom } from "@torpor/kernel";
-import fc from "fast-check";
+import { assert, integer, property } from "fast-check";
 import { describe, expect, it } from "vitest";
 import { annotationsOf } from "./annotations.ts";
 import { decideHandOut, type HandOutFacts } from "./handOut.ts";
@@ -14,8 +14,8 @@ import { dayOf, nextVersion } from "./versions.ts";
 
 describe("ids", () => {
   it("of a run's snapshots sort as strings in the order of their numbers, whatever the clocks say", () => {
-    fc.assert(
-      fc.property(fc.integer({ min: 0, max: 2 ** 31 - 2 }), fc.integer({ min: 0, max: 2 ** 31 - 2 }), (a, b) => {
+    assert(
+      property(integer({ min: 0, max: 2 ** 31 - 2 }), integer({ min: 0, max: 2 ** 31 - 2 }), (a, b) => {
         const [first, second] = [snapshotIdBody(a, systemRandom), snapshotIdBody(b, systemRandom)];
         if (a !== b) expect(first < second).toBe(a < b);
         expect(seqOf(first)).toBe(a);
@@ -26,7 +26,8 @@ describe("ids", () => {
   it("are taken with their prefix or bare, and of no other kind", () => {
     expect(bodyOf("run", "run_abc")).toBe("abc");
     expect(bodyOf("run", "abc")).toBe("abc");
-    for (const bad of ["snapshot_abc", "run_", "run_a_b", "run_a b", "", "run_" + "a".repeat(65), "run_a';--"]) expect(bodyOf("run", bad)).toBeUndefined();
+    for (const bad of ["snapshot_abc", "run_", "run_a_b", "run_a b", "", "run_" + "a".repeat(65), "run_a';--"])
+      expect(bodyOf("run", bad)).toBeUndefined();
   });
 
   it("that no snapshot can have name no number", () => {
@@ -57,16 +58,31 @@ describe("places in a queue", () => {
 });
 
 describe("the hand-out of a queued run", () => {
-  const facts: HandOutFacts = { deployment: { id: "d", version: "1.1" }, hasTask: true, hasQueue: true, runMachine: null, taskMachine: null, runMaxAttempts: null, runMaxDurationSeconds: null, taskMaxDurationSeconds: null, taskRetry: null };
+  const facts: HandOutFacts = {
+    deployment: { id: "d", version: "1.1" },
+    hasTask: true,
+    hasQueue: true,
+    runMachine: null,
+    taskMachine: null,
+    runMaxAttempts: null,
+    runMaxDurationSeconds: null,
+    taskMaxDurationSeconds: null,
+    taskRetry: null,
+  };
 
   it("waits for a version while there is none, or none that knows the task or the queue", () => {
-    for (const missing of [{ deployment: null }, { hasTask: false }, { hasQueue: false }]) expect(decideHandOut({ ...facts, ...missing }).kind).toBe("park");
+    for (const missing of [{ deployment: null }, { hasTask: false }, { hasQueue: false }])
+      expect(decideHandOut({ ...facts, ...missing }).kind).toBe("park");
   });
 
   it("takes what the run asked for before what its task declares", () => {
     const task = { taskMachine: "micro", taskRetry: { maxAttempts: 3 }, taskMaxDurationSeconds: 60 };
     expect(decideHandOut({ ...facts, ...task })).toMatchObject({ machine: "micro", maxAttempts: 3, maxDurationSeconds: 60 });
-    expect(decideHandOut({ ...facts, ...task, runMachine: "medium-1x", runMaxAttempts: 1, runMaxDurationSeconds: 1 })).toMatchObject({ machine: "medium-1x", maxAttempts: 1, maxDurationSeconds: 5 });
+    expect(decideHandOut({ ...facts, ...task, runMachine: "medium-1x", runMaxAttempts: 1, runMaxDurationSeconds: 1 })).toMatchObject({
+      machine: "medium-1x",
+      maxAttempts: 1,
+      maxDurationSeconds: 5,
+    });
   });
 
   it("takes the default machine when the named one is unknown", () => {
@@ -85,7 +101,8 @@ describe("an idempotency key", () => {
     for (const runStatus of ["COMPLETED_WITH_ERRORS", "CRASHED", "SYSTEM_FAILURE", "TIMED_OUT", "EXPIRED", undefined] as const) {
       expect(keyStillCounts({ expiresAt: null, runStatus }, now)).toBe(false);
     }
-    for (const runStatus of ["COMPLETED_SUCCESSFULLY", "CANCELED", "DELAYED"] as const) expect(keyStillCounts({ expiresAt: null, runStatus }, now)).toBe(true);
+    for (const runStatus of ["COMPLETED_SUCCESSFULLY", "CANCELED", "DELAYED"] as const)
+      expect(keyStillCounts({ expiresAt: null, runStatus }, now)).toBe(true);
   });
 
   it("of any length is stored in a bounded one, and two long ones stay apart", () => {
@@ -108,9 +125,9 @@ describe("what is secret at rest", () => {
   it("does not open with a changed byte or another key", () => {
     const sealed = seal(key, "secret", systemRandom);
     const other = encryptionKeyBytes(new Secret("cd".repeat(32)));
-    expect(() => unseal(other, sealed)).toThrow();
+    expect(() => unseal(other, sealed)).toThrow(/authenticate/);
     sealed[14] = (sealed[14] ?? 0) ^ 1;
-    expect(() => unseal(key, sealed)).toThrow();
+    expect(() => unseal(key, sealed)).toThrow(/authenticate/);
   });
 
   it("refuses a key that is not 32 bytes and names the variable", () => {

@@ -27,8 +27,14 @@ interface StallRule {
 const RULES: Readonly<Partial<Record<ExecutionStatus, StallRule>>> = {
   PENDING_EXECUTING: { time: "pendingExecutingMs", action: { kind: "giveBack" } },
   EXECUTING: { time: "executingMs", action: { kind: "failAttempt", code: "TASK_RUN_STALLED_EXECUTING" } },
-  EXECUTING_WITH_WAITPOINTS: { time: "executingWithWaitpointsMs", action: { kind: "failAttempt", code: "TASK_RUN_STALLED_EXECUTING_WITH_WAITPOINTS" } },
-  QUEUED_EXECUTING: { time: "executingWithWaitpointsMs", action: { kind: "failAttempt", code: "TASK_RUN_STALLED_EXECUTING_WITH_WAITPOINTS" } },
+  EXECUTING_WITH_WAITPOINTS: {
+    time: "executingWithWaitpointsMs",
+    action: { kind: "failAttempt", code: "TASK_RUN_STALLED_EXECUTING_WITH_WAITPOINTS" },
+  },
+  QUEUED_EXECUTING: {
+    time: "executingWithWaitpointsMs",
+    action: { kind: "failAttempt", code: "TASK_RUN_STALLED_EXECUTING_WITH_WAITPOINTS" },
+  },
   SUSPENDED: { time: "suspendedMs", action: { kind: "recheck" } },
   PENDING_CANCEL: { time: "pendingCancelMs", action: { kind: "finishCancel" } },
 };

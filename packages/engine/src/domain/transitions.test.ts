@@ -1,5 +1,5 @@
 import { ExecutionStatus } from "@torpor/contracts";
-import fc from "fast-check";
+import { array, assert, constantFrom, property } from "fast-check";
 import { describe, expect, it } from "vitest";
 import { consequences } from "./consequences.ts";
 import { stallAfterMs } from "./stalls.ts";
@@ -21,12 +21,16 @@ describe("the life cycle of a run", () => {
   it("can be cancelled and finished from every status but the last one", () => {
     const stuck = STATUSES.filter((status) => status !== "FINISHED" && nextStep(status, "finish") === undefined);
     expect(stuck).toEqual([]);
-    const uncancellable = STATUSES.filter((status) => !["FINISHED", "PENDING_CANCEL"].includes(status) && nextStep(status, "cancel") === undefined);
+    const uncancellable = STATUSES.filter(
+      (status) => !["FINISHED", "PENDING_CANCEL"].includes(status) && nextStep(status, "cancel") === undefined,
+    );
     expect(uncancellable).toEqual([]);
   });
 
   it("tells the runner of blocks, resumes while alive, continues, cancels and immediate retries, and of nothing else", () => {
-    const told = STATUSES.flatMap((from) => EVENTS.filter((event) => nextStep(from, event)?.notify === true && from !== "QUEUED_EXECUTING").map((event) => `${from} ${event}`));
+    const told = STATUSES.flatMap((from) =>
+      EVENTS.filter((event) => nextStep(from, event)?.notify === true && from !== "QUEUED_EXECUTING").map((event) => `${from} ${event}`),
+    );
     expect(told.sort()).toEqual(
       [
         "EXECUTING block",
@@ -55,15 +59,18 @@ describe("the life cycle of a run", () => {
     expect(diagram).toContain("SUSPENDED --> QUEUED: resume");
     expect(diagram).toContain("PENDING_EXECUTING --> QUEUED: giveBack, startOver");
     const steps = Object.values(TRANSITIONS).flatMap((row) => Object.keys(row)).length;
-    const printed = diagram.split("\n").filter((line) => line.includes("-->") && !line.includes("[*]")).flatMap((line) => (line.split(": ")[1] ?? "").split(", ")).length;
+    const printed = diagram
+      .split("\n")
+      .filter((line) => line.includes("-->") && !line.includes("[*]"))
+      .flatMap((line) => (line.split(": ")[1] ?? "").split(", ")).length;
     expect(printed).toBe(steps);
   });
 });
 
 describe("what follows from a change of status", () => {
   it("frees concurrency exactly as often as it takes it, along every path that the table allows", () => {
-    fc.assert(
-      fc.property(fc.array(fc.constantFrom(...EVENTS), { maxLength: 60 }), (events) => {
+    assert(
+      property(array(constantFrom(...EVENTS), { maxLength: 60 }), (events) => {
         let status: ExecutionStatus = "QUEUED";
         let [slots, ready] = [0, 1];
         for (const event of events) {

@@ -59,7 +59,14 @@ export const TRANSITIONS: Readonly<Record<ExecutionStatus, Row>> = {
     finish: FINISHED,
   },
   // Nothing makes this status any more; rows of old versions stay readable and can end.
-  QUEUED_EXECUTING: { resume: { ...EXECUTING, notify: true }, suspend: SUSPENDED, retryNow: RETRY_NOW, retryLater: RETRY_LATER, cancel: PENDING_CANCEL, finish: FINISHED },
+  QUEUED_EXECUTING: {
+    resume: { ...EXECUTING, notify: true },
+    suspend: SUSPENDED,
+    retryNow: RETRY_NOW,
+    retryLater: RETRY_LATER,
+    cancel: PENDING_CANCEL,
+    finish: FINISHED,
+  },
   PENDING_EXECUTING: {
     start: EXECUTING,
     continue: { ...EXECUTING, notify: true },

@@ -57,7 +57,8 @@ export function advance(core: Core, tx: Transaction, run: RunRow, event: RunEven
     description: options.description,
     attemptNumber,
     ...carried,
-    worker: worker === undefined ? null : { groupId: worker.workerGroupId, instance: worker.instanceName, runnerId: worker.runnerId ?? null },
+    worker:
+      worker === undefined ? null : { groupId: worker.workerGroupId, instance: worker.instanceName, runnerId: worker.runnerId ?? null },
     patch: options.patch ?? {},
     consequences: effects,
     bringsWaitpoints: event === "resume",
@@ -92,7 +93,12 @@ function finalStatusOf(event: RunEvent, options: AdvanceOptions): RunStatus {
 }
 
 /** What of a sleep stays with the run. */
-function carry(run: RunRow, event: RunEvent, seq: number, options: AdvanceOptions): { checkpointId: string | null; completedSeq: number | null; batchOfWait: string | null } {
+function carry(
+  run: RunRow,
+  event: RunEvent,
+  seq: number,
+  options: AdvanceOptions,
+): { checkpointId: string | null; completedSeq: number | null; batchOfWait: string | null } {
   if (KEEPS_SLEEP.has(event)) return { checkpointId: run.checkpoint_id, completedSeq: run.completed_seq, batchOfWait: run.batch_of_wait };
   switch (event) {
     case "resume":

@@ -2,7 +2,18 @@ import type { BatchItem, BatchView, EnvironmentRef, Refusal } from "../api.ts";
 import { storedKey } from "../domain/idempotency.ts";
 import { internalError } from "../domain/runErrors.ts";
 import { friendly, newId } from "../domain/ids.ts";
-import { batchItems, countItems, insertBatch, lockBatch, readBatch, setBatchStatus, setItem, shareBatch, takeIndex, type BatchRow } from "../sql/batches.ts";
+import {
+  batchItems,
+  countItems,
+  insertBatch,
+  lockBatch,
+  readBatch,
+  setBatchStatus,
+  setItem,
+  shareBatch,
+  takeIndex,
+  type BatchRow,
+} from "../sql/batches.ts";
 import type { Transaction } from "../sql/database.ts";
 import { claimKey, lockKey, moveKey } from "../sql/idempotency.ts";
 import { insertRun } from "../sql/newRuns.ts";
@@ -24,14 +35,20 @@ export interface BatchInput {
   readonly idempotencyKeyExpiresAt?: Date;
 }
 
-export type CreateBatchOutcome = { readonly kind: "created"; readonly batchId: string; readonly isCached: boolean; readonly runCount: number } | Refusal;
+export type CreateBatchOutcome =
+  | { readonly kind: "created"; readonly batchId: string; readonly isCached: boolean; readonly runCount: number }
+  | Refusal;
 
 /** Largest batch; the SDK's own limit is lower. */
 const MAX_RUN_COUNT = 10_000;
 
 export async function createBatch(core: Core, env: EnvironmentRef, input: BatchInput): Promise<CreateBatchOutcome> {
   if (!Number.isInteger(input.runCount) || input.runCount < 1 || input.runCount > MAX_RUN_COUNT) {
-    return refuse("request_invalid", `Cannot create a batch: runCount must be a whole number from 1 to ${MAX_RUN_COUNT}, and is ${input.runCount}`, "runCount");
+    return refuse(
+      "request_invalid",
+      `Cannot create a batch: runCount must be a whole number from 1 to ${MAX_RUN_COUNT}, and is ${input.runCount}`,
+      "runCount",
+    );
   }
   return core.db.transaction(async (tx) => {
     const at = now(core);
@@ -40,9 +57,19 @@ export async function createBatch(core: Core, env: EnvironmentRef, input: BatchI
     if (parent !== undefined && "kind" in parent) return parent;
     const id = newId(at.getTime(), core.random);
     const existing = await claimBatchKey(core, tx, env, input, id, at);
-    if (existing !== undefined) return { kind: "created", batchId: friendly("batch", existing.id), isCached: true, runCount: existing.run_count };
+    if (existing !== undefined)
+      return { kind: "created", batchId: friendly("batch", existing.id), isCached: true, runCount: existing.run_count };
     const waitpointId = waits && parent !== undefined ? newId(at.getTime(), core.random) : undefined;
-    await insertBatch(tx, { id, environmentId: env.id, runCount: input.runCount, parentRunId: parent?.id, resumesParent: waits, waitpointId, idempotencyKey: input.idempotencyKey, at });
+    await insertBatch(tx, {
+      id,
+      environmentId: env.id,
+      runCount: input.runCount,
+      parentRunId: parent?.id,
+      resumesParent: waits,
+      waitpointId,
+      idempotencyKey: input.idempotencyKey,
+      at,
+    });
     if (waitpointId !== undefined && parent !== undefined) {
       await insertWaitpoint(tx, { id: waitpointId, environmentId: env.id, type: "BATCH", at, byBatchId: id });
       await block(core, tx, parent, { at, waitpointId, description: `Waits for a batch of ${input.runCount}`, batchId: id, isNew: true });
@@ -54,17 +81,33 @@ export async function createBatch(core: Core, env: EnvironmentRef, input: BatchI
   });
 }
 
-async function findParent(tx: Transaction, env: EnvironmentRef, parentRunId: string | undefined, waits: boolean): Promise<RunRow | Refusal | undefined> {
+async function findParent(
+  tx: Transaction,
+  env: EnvironmentRef,
+  parentRunId: string | undefined,
+  waits: boolean,
+): Promise<RunRow | Refusal | undefined> {
   if (parentRunId === undefined) return undefined;
   const body = idBody("run", parentRunId);
   const parent = waits ? await lockRun(tx, body) : await readRun(tx, body);
   if (parent === undefined || parent.environment_id !== env.id) {
-    return refuse("request_unprocessable", `Cannot create a batch: there is no parent run ${parentRunId} in this environment`, "parentRunId");
+    return refuse(
+      "request_unprocessable",
+      `Cannot create a batch: there is no parent run ${parentRunId} in this environment`,
+      "parentRunId",
+    );
   }
   return waits ? (cannotWait(parent) ?? parent) : parent;
 }
 
-async function claimBatchKey(core: Core, tx: Transaction, env: EnvironmentRef, input: BatchInput, id: string, at: Date): Promise<BatchRow | undefined> {
+async function claimBatchKey(
+  core: Core,
+  tx: Transaction,
+  env: EnvironmentRef,
+  input: BatchInput,
+  id: string,
+  at: Date,
+): Promise<BatchRow | undefined> {
   if (input.idempotencyKey === undefined) return undefined;
   const key = storedKey(input.idempotencyKey);
   const expiresAt = input.idempotencyKeyExpiresAt ?? new Date(at.getTime() + core.settings.idempotencyKeyTtlMs);
@@ -89,17 +132,27 @@ export async function addBatchItem(core: Core, env: EnvironmentRef, batchId: str
     if (batch === undefined || batch.environment_id !== env.id) return notFound("batch", batchId);
     if (batch.status === "ABORTED") return refuse("request_unprocessable", `Cannot add to batch ${batchId}: it was aborted`);
     if (!Number.isInteger(item.index) || item.index < 0 || item.index >= batch.run_count) {
-      return refuse("request_invalid", `Cannot add to batch ${batchId}: index ${item.index} is not within 0 and ${batch.run_count - 1}`, "index");
+      return refuse(
+        "request_invalid",
+        `Cannot add to batch ${batchId}: index ${item.index} is not within 0 and ${batch.run_count - 1}`,
+        "index",
+      );
     }
     if (!(await takeIndex(tx, batch.id, item.index))) return { kind: "duplicate" };
-    const parent = batch.parent_run_id !== null && batch.waitpoint_id !== null ? { runId: batch.parent_run_id, waitpointId: batch.waitpoint_id } : undefined;
+    const parent =
+      batch.parent_run_id !== null && batch.waitpoint_id !== null
+        ? { runId: batch.parent_run_id, waitpointId: batch.waitpoint_id }
+        : undefined;
     const place: BatchOfItem = { id: batch.id, index: item.index, parent };
     const options = {
       ...item.options,
       resumeParentOnCompletion: batch.resumes_parent,
       ...(batch.parent_run_id === null ? {} : { parentRunId: friendly("run", batch.parent_run_id) }),
     };
-    const outcome = item.failure === undefined ? await triggerIn(core, tx, env, item.task, options, place) : { kind: "refused" as const, ...item.failure };
+    const outcome =
+      item.failure === undefined
+        ? await triggerIn(core, tx, env, item.task, options, place)
+        : { kind: "refused" as const, ...item.failure };
     if (outcome.kind === "triggered") await setItem(tx, batch.id, item.index, { runId: idBody("run", outcome.runId) });
     else await failItem(core, tx, env, batch, place, item, outcome);
     return { kind: "accepted" };
@@ -107,22 +160,51 @@ export async function addBatchItem(core: Core, env: EnvironmentRef, batchId: str
 }
 
 /** A run that failed before it began stands in for the item, so that its parent hears of it and the batch can end. */
-async function failItem(core: Core, tx: Transaction, env: EnvironmentRef, batch: BatchRow, place: BatchOfItem, item: BatchItem, why: Pick<Refusal, "message"> & { readonly code: string }): Promise<void> {
+async function failItem(
+  core: Core,
+  tx: Transaction,
+  env: EnvironmentRef,
+  batch: BatchRow,
+  place: BatchOfItem,
+  item: BatchItem,
+  why: Pick<Refusal, "message"> & { readonly code: string },
+): Promise<void> {
   const at = now(core);
   const error = internalError("BATCH_ITEM_COULD_NOT_TRIGGER", why.message);
   const { idempotencyKey: _key, requestKey: _request, ...options } = item.options;
   const parent = batch.parent_run_id === null ? undefined : await readRun(tx, batch.parent_run_id);
-  const run = draft(core, env, item.task, options, at, { item: place, parent, isWaitedFor: place.parent !== undefined, failedWith: { status: "SYSTEM_FAILURE", error } });
+  const run = draft(core, env, item.task, options, at, {
+    item: place,
+    parent,
+    isWaitedFor: place.parent !== undefined,
+    failedWith: { status: "SYSTEM_FAILURE", error },
+  });
   await insertRun(tx, run);
   if (place.parent !== undefined) {
     const waitpointId = newId(at.getTime(), core.random);
-    await insertWaitpoint(tx, { id: waitpointId, environmentId: env.id, type: "RUN", at, isCompleted: true, isError: true, byRunId: run.id });
-    await insertItemEdge(tx, place.parent.waitpointId, { runId: place.parent.runId, waitpointId, batchId: batch.id, batchIndex: item.index, at });
+    await insertWaitpoint(tx, {
+      id: waitpointId,
+      environmentId: env.id,
+      type: "RUN",
+      at,
+      isCompleted: true,
+      isError: true,
+      byRunId: run.id,
+    });
+    await insertItemEdge(tx, place.parent.waitpointId, {
+      runId: place.parent.runId,
+      waitpointId,
+      batchId: batch.id,
+      batchIndex: item.index,
+      at,
+    });
   }
   await setItem(tx, batch.id, item.index, { runId: run.id, error: why.message, errorCode: why.code });
 }
 
-export type SealOutcome = { readonly kind: "counted"; readonly sealed: boolean; readonly itemCount: number; readonly expectedCount: number } | Refusal;
+export type SealOutcome =
+  | { readonly kind: "counted"; readonly sealed: boolean; readonly itemCount: number; readonly expectedCount: number }
+  | Refusal;
 
 /** Says that all items were sent. With fewer than announced nothing is sealed, and the client sends them again. */
 export async function sealBatch(core: Core, env: EnvironmentRef, batchId: string): Promise<SealOutcome> {

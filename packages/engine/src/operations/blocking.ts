@@ -21,7 +21,8 @@ import { refuse, type Core } from "./core.ts";
 export function cannotWait(run: RunRow): Refusal | undefined {
   if (isBlocked(run.execution_status) || nextStep(run.execution_status, "block") !== undefined) return undefined;
   const id = friendly("run", run.id);
-  if (isFinal(run.status)) return refuse("request_unprocessable", `Cannot make run ${id} wait: it has already ended with status ${run.status}`);
+  if (isFinal(run.status))
+    return refuse("request_unprocessable", `Cannot make run ${id} wait: it has already ended with status ${run.status}`);
   return refuse("request_unprocessable", `Cannot make run ${id} wait: it is not executing, its status is ${run.status}`);
 }
 
@@ -64,7 +65,15 @@ export async function ensureRunWaitpoint(core: Core, tx: Transaction, runId: str
   if (run.execution_status !== "FINISHED" && !run.has_waitpoint) await markWaitpoint(tx, runId);
   const id = newId(at.getTime(), core.random);
   const isCompleted = run.execution_status === "FINISHED";
-  await insertWaitpoint(tx, { id, environmentId: run.environment_id, type: "RUN", at, isCompleted, isError: isCompleted && run.status !== "COMPLETED_SUCCESSFULLY", byRunId: runId });
+  await insertWaitpoint(tx, {
+    id,
+    environmentId: run.environment_id,
+    type: "RUN",
+    at,
+    isCompleted,
+    isError: isCompleted && run.status !== "COMPLETED_SUCCESSFULLY",
+    byRunId: runId,
+  });
   const waitpoint = await waitpointOfRun(tx, runId);
   if (waitpoint === undefined) throw new Error(`Cannot find the waitpoint of run ${runId} right after making it`);
   return waitpoint;

@@ -8,7 +8,12 @@ import { idBody, notFound, now, type Core } from "./core.ts";
 import { canceledError, finishRun } from "./finish.ts";
 
 /** Cancels a run in whatever state it is. One that executes is told, and ends when its runner confirms or the limit passes. */
-export async function cancelRun(core: Core, env: EnvironmentRef, runId: string, reason: string): Promise<{ readonly kind: "canceled"; readonly alreadyFinished: boolean } | Refusal> {
+export async function cancelRun(
+  core: Core,
+  env: EnvironmentRef,
+  runId: string,
+  reason: string,
+): Promise<{ readonly kind: "canceled"; readonly alreadyFinished: boolean } | Refusal> {
   return core.db.transaction(async (tx) => {
     const run = await lockRun(tx, idBody("run", runId));
     if (run === undefined || run.environment_id !== env.id) return notFound("run", runId);
@@ -27,7 +32,13 @@ export async function cancelLocked(core: Core, tx: Transaction, run: RunRow, rea
   if (nextStep(run.execution_status, "cancel")?.to === "PENDING_CANCEL") {
     advance(core, tx, run, "cancel", { at, description: `Being canceled: ${reason}`.slice(0, 300) });
   } else {
-    await finishRun(core, tx, run, { at, event: "cancel", description: `Canceled: ${reason}`.slice(0, 300), status: "CANCELED", error: canceledError(reason) });
+    await finishRun(core, tx, run, {
+      at,
+      event: "cancel",
+      description: `Canceled: ${reason}`.slice(0, 300),
+      status: "CANCELED",
+      error: canceledError(reason),
+    });
   }
   return true;
 }

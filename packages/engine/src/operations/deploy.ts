@@ -18,7 +18,8 @@ export async function deploy(core: Core, env: EnvironmentRef, input: DeploymentI
   return core.db.transaction(async (tx) => {
     await deployments.lockEnvironment(tx, env.id);
     const current = await deployments.currentDeployment(tx, env.id);
-    if (current !== undefined && current.content_hash === input.contentHash && current.image_reference === input.imageReference) return view(current);
+    if (current !== undefined && current.content_hash === input.contentHash && current.image_reference === input.imageReference)
+      return view(current);
     const at = now(core);
     const day = dayOf(at);
     const id = newId(at.getTime(), core.random);
@@ -117,7 +118,13 @@ export async function currentDeployment(core: Core, env: EnvironmentRef): Promis
 
 export async function listTasks(core: Core, env: EnvironmentRef): Promise<readonly TaskView[]> {
   const rows = await deployments.currentTasks(core.db, env.id);
-  return rows.map((row) => ({ id: row.slug, filePath: row.file_path, exportName: row.export_name, queueName: row.queue_name, machine: row.machine }));
+  return rows.map((row) => ({
+    id: row.slug,
+    filePath: row.file_path,
+    exportName: row.export_name,
+    queueName: row.queue_name,
+    machine: row.machine,
+  }));
 }
 
 function view(row: deployments.DeploymentRow): DeploymentView {

@@ -79,7 +79,7 @@ export class Dispatcher {
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#alarm?.cancel();
-    for (const waiter of [...this.#waiters]) waiter.answer([]);
+    for (const waiter of this.#waiters) waiter.answer([]);
     await this.#looking;
     await Promise.all(this.#returning);
   }
@@ -111,7 +111,10 @@ export class Dispatcher {
     const waiters = [...this.#waiters].slice(0, MAX_PER_ROUND);
     if (waiters.length === 0) return;
     try {
-      const round = await handOutRound(this.#core, waiters.map((waiter) => waiter.worker));
+      const round = await handOutRound(
+        this.#core,
+        waiters.map((waiter) => waiter.worker),
+      );
       this.#settle(waiters, round);
     } catch (error) {
       this.#core.log.warn({ err: error }, "cannot look into the queues");
@@ -137,7 +140,12 @@ export class Dispatcher {
 
   #return(worker: WorkerRef, message: DequeuedMessage): void {
     const work = this.#giveBack(worker, message)
-      .catch((error: unknown) => this.#core.log.warn({ err: error, run: message.run.friendlyId }, "cannot give a run back that nobody waits for; its stall timer will"))
+      .catch((error: unknown) =>
+        this.#core.log.warn(
+          { err: error, run: message.run.friendlyId },
+          "cannot give a run back that nobody waits for; its stall timer will",
+        ),
+      )
       .finally(() => this.#returning.delete(work));
     this.#returning.add(work);
   }

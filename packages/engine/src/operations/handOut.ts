@@ -27,9 +27,12 @@ export async function handOutRound(core: Core, workers: readonly WorkerRef[]): P
   return core.db.transaction(async (tx) => {
     const at = now(core);
     const { environmentConcurrencyLimit: limit, environmentBurstFactor: burst } = core.settings;
-    const [pick, nextAt] = await Promise.all([pickReady(tx, at, workers.length, { limit, burst }), nextReadyAt(tx, at)]);
+    const pick = await pickReady(tx, at, workers.length, { limit, burst });
+    const [runs, nextAt] = await Promise.all([
+      pick.runIds.length === 0 ? [] : lockQueued(tx, pick.runIds),
+      pick.runIds.length < workers.length ? nextReadyAt(tx, at) : null,
+    ]);
     if (pick.runIds.length === 0) return { messages: [], again: false, isBlocked: pick.isBlocked, nextAt };
-    const runs = await lockQueued(tx, pick.runIds);
     const sleep = await sleepFacts(tx, runs);
     const messages = await Promise.all(assign(runs, workers).map((one) => act(core, tx, one, sleep, at)));
     const handed = messages.filter((message) => message !== undefined);
@@ -46,8 +49,14 @@ async function sleepFacts(tx: Transaction, runs: readonly QueuedRun[]): Promise<
   const sleepers = runs.filter((run) => run.checkpoint_id !== null || run.completed_seq !== null);
   if (sleepers.length === 0) return { checkpoints: new Map(), completed: new Map() };
   const [checkpoints, rows] = await Promise.all([
-    readCheckpoints(tx, sleepers.flatMap((run) => run.checkpoint_id ?? [])),
-    completedWaitpoints(tx, sleepers.flatMap((run) => (run.completed_seq === null ? [] : [{ runId: run.id, seq: run.completed_seq }]))),
+    readCheckpoints(
+      tx,
+      sleepers.flatMap((run) => run.checkpoint_id ?? []),
+    ),
+    completedWaitpoints(
+      tx,
+      sleepers.flatMap((run) => (run.completed_seq === null ? [] : [{ runId: run.id, seq: run.completed_seq }])),
+    ),
   ]);
   return { checkpoints, completed: Map.groupBy(rows, (row) => row.run_id) };
 }

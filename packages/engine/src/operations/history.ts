@@ -17,14 +17,26 @@ export async function latestSnapshot(core: Core, runId: string, environmentId: s
 }
 
 /** Everything after that snapshot, oldest first; the waitpoints stand on the last entry only. */
-export async function snapshotsSince(core: Core, runId: string, snapshotId: string, environmentId: string | undefined): Promise<{ readonly kind: "found"; readonly snapshots: readonly RunExecutionData[] } | Refusal> {
+export async function snapshotsSince(
+  core: Core,
+  runId: string,
+  snapshotId: string,
+  environmentId: string | undefined,
+): Promise<{ readonly kind: "found"; readonly snapshots: readonly RunExecutionData[] } | Refusal> {
   const body = idBody("snapshot", snapshotId);
   const seq = seqOf(body);
   if (seq === undefined) return notFound("snapshot", snapshotId);
   const rows = await snapshotsAfter(core.db, idBody("run", runId), seq, MAX_SNAPSHOTS);
   const anchor = rows.find((row) => row.seq === seq);
-  if (anchor === undefined || anchor.id !== body || (environmentId !== undefined && anchor.environment_id !== environmentId)) return notFound("snapshot", `${snapshotId} of run ${runId}`);
-  return { kind: "found", snapshots: await describe(core, rows.filter((row) => row.seq > seq)) };
+  if (anchor === undefined || anchor.id !== body || (environmentId !== undefined && anchor.environment_id !== environmentId))
+    return notFound("snapshot", `${snapshotId} of run ${runId}`);
+  return {
+    kind: "found",
+    snapshots: await describe(
+      core,
+      rows.filter((row) => row.seq > seq),
+    ),
+  };
 }
 
 async function describe(core: Core, rows: readonly HistoryRow[]): Promise<RunExecutionData[]> {
@@ -39,8 +51,19 @@ async function describe(core: Core, rows: readonly HistoryRow[]): Promise<RunExe
     const checkpoint = row.checkpoint_id === null ? undefined : checkpoints.get(row.checkpoint_id);
     return {
       version: "1",
-      snapshot: { id: row.id, friendlyId: friendly("snapshot", row.id), executionStatus: row.execution_status, description: row.description, createdAt: row.created_at },
-      run: { id: row.run_id, friendlyId: friendly("run", row.run_id), status: row.run_status, attemptNumber: row.attempt_number > 0 ? row.attempt_number : null },
+      snapshot: {
+        id: row.id,
+        friendlyId: friendly("snapshot", row.id),
+        executionStatus: row.execution_status,
+        description: row.description,
+        createdAt: row.created_at,
+      },
+      run: {
+        id: row.run_id,
+        friendlyId: friendly("run", row.run_id),
+        status: row.run_status,
+        attemptNumber: row.attempt_number > 0 ? row.attempt_number : null,
+      },
       ...(row.batch_id === null ? {} : { batch: reference("batch", row.batch_id) }),
       ...(checkpoint === undefined ? {} : { checkpoint: wireCheckpoint(checkpoint) }),
       ...lastOnly(row === last, completed, facts),
@@ -48,7 +71,11 @@ async function describe(core: Core, rows: readonly HistoryRow[]): Promise<RunExe
   });
 }
 
-function lastOnly(isLast: boolean, completed: readonly CompletedRow[], facts: WaitFacts | undefined): Pick<RunExecutionData, "completedWaitpoints" | "torporWait"> {
+function lastOnly(
+  isLast: boolean,
+  completed: readonly CompletedRow[],
+  facts: WaitFacts | undefined,
+): Pick<RunExecutionData, "completedWaitpoints" | "torporWait"> {
   if (!isLast) return { completedWaitpoints: [] };
   return { completedWaitpoints: completed.map(wireWaitpoint), ...(facts === undefined ? {} : { torporWait: facts }) };
 }

@@ -24,11 +24,18 @@ const Flushed = z.object({
 });
 
 /** Replaces metadata or applies operations, to the run, its parent and its root. */
-export async function updateMetadata(core: Core, env: EnvironmentRef, runId: string, change: MetadataChange): Promise<{ readonly kind: "updated"; readonly metadata: Record<string, unknown> } | Refusal> {
+export async function updateMetadata(
+  core: Core,
+  env: EnvironmentRef,
+  runId: string,
+  change: MetadataChange,
+): Promise<{ readonly kind: "updated"; readonly metadata: Record<string, unknown> } | Refusal> {
   const body = idBody("run", runId);
   const family = await readMetadata(core.db, body);
   if (family === undefined || family.environment_id !== env.id) return notFound("run", runId);
-  const refused = [change.operations, change.parentOperations, change.rootOperations].flatMap((operations) => applyOperations({}, operations ?? []).refused);
+  const refused = [change.operations, change.parentOperations, change.rootOperations].flatMap(
+    (operations) => applyOperations({}, operations ?? []).refused,
+  );
   if (refused[0] !== undefined) return refuse("request_invalid", refused[0], "operations");
   const own = await changeOne(core, body, change.metadata, change.operations);
   await changeFamily(core, body, family, change);
@@ -70,12 +77,22 @@ function parseFlushed(data: string, type: string): MetadataChange | undefined {
 }
 
 /** A run without parent or root is its own, as the SDK has it. */
-async function changeFamily(core: Core, runId: string, family: { readonly parent_run_id: string | null; readonly root_run_id: string | null }, change: MetadataChange): Promise<void> {
+async function changeFamily(
+  core: Core,
+  runId: string,
+  family: { readonly parent_run_id: string | null; readonly root_run_id: string | null },
+  change: MetadataChange,
+): Promise<void> {
   if (change.parentOperations !== undefined) await changeOne(core, family.parent_run_id ?? runId, undefined, change.parentOperations);
   if (change.rootOperations !== undefined) await changeOne(core, family.root_run_id ?? runId, undefined, change.rootOperations);
 }
 
-async function changeOne(core: Core, runId: string, replacement: Readonly<Record<string, unknown>> | undefined, operations: readonly MetadataOperation[] | undefined): Promise<Metadata | undefined> {
+async function changeOne(
+  core: Core,
+  runId: string,
+  replacement: Readonly<Record<string, unknown>> | undefined,
+  operations: readonly MetadataOperation[] | undefined,
+): Promise<Metadata | undefined> {
   return core.db.transaction(async (tx) => {
     const row = await lockMetadata(tx, runId);
     if (row === undefined) return undefined;

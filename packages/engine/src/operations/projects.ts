@@ -21,7 +21,11 @@ export interface Vault {
 export type KeyedEnvironment = EnvironmentRef & { readonly apiKey: string };
 
 /** Makes a project with its environments, or answers the one that is there. */
-export async function ensureProject(core: Core, vault: Vault, project: { readonly ref: string; readonly name?: string }): Promise<{ readonly environments: readonly KeyedEnvironment[] }> {
+export async function ensureProject(
+  core: Core,
+  vault: Vault,
+  project: { readonly ref: string; readonly name?: string },
+): Promise<{ readonly environments: readonly KeyedEnvironment[] }> {
   return core.db.transaction(async (tx) => {
     await projects.lockProjectRef(tx, project.ref);
     let stored = await projects.environmentsOfProject(tx, project.ref);
@@ -33,7 +37,14 @@ export async function ensureProject(core: Core, vault: Vault, project: { readonl
       await projects.insertProject(tx, { id: projectId, organizationId, ref: project.ref, slug: project.ref, name });
       for (const { slug, type, keyPrefix } of ENVIRONMENTS) {
         const apiKey = keyPrefix + randomText(core.random, KEY_LENGTH);
-        await projects.insertEnvironment(tx, { id: newId(nowMs, core.random), projectId, slug, type, keyHash: lookupHash(apiKey), keyCipher: seal(vault.key, apiKey, core.random) });
+        await projects.insertEnvironment(tx, {
+          id: newId(nowMs, core.random),
+          projectId,
+          slug,
+          type,
+          keyHash: lookupHash(apiKey),
+          keyCipher: seal(vault.key, apiKey, core.random),
+        });
       }
       stored = await projects.environmentsOfProject(tx, project.ref);
     }
@@ -55,7 +66,13 @@ export async function apiKeyOf(core: Core, vault: Vault, environmentId: string):
   return unseal(vault.key, stored.apiKeyCipher);
 }
 
-export async function setEnvVars(core: Core, vault: Vault, env: EnvironmentRef, variables: Readonly<Record<string, string>>, override: boolean): Promise<void> {
+export async function setEnvVars(
+  core: Core,
+  vault: Vault,
+  env: EnvironmentRef,
+  variables: Readonly<Record<string, string>>,
+  override: boolean,
+): Promise<void> {
   const sealed = Object.entries(variables).map(([name, value]) => [name, seal(vault.key, value, core.random)] as const);
   await projects.setEnvVars(core.db, env.id, sealed, override);
 }

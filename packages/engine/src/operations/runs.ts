@@ -42,14 +42,24 @@ export async function timeline(core: Core, env: EnvironmentRef, runId: string): 
   }));
 }
 
-export async function addTimeline(core: Core, _worker: WorkerRef, runId: string, events: readonly TimelineEvent[]): Promise<{ readonly kind: "added" } | Refusal> {
+export async function addTimeline(
+  core: Core,
+  _worker: WorkerRef,
+  runId: string,
+  events: readonly TimelineEvent[],
+): Promise<{ readonly kind: "added" } | Refusal> {
   const body = idBody("run", runId);
   if (!(await runExists(core.db, body))) return notFound("run", runId);
   await addRunEvents(core.db, body, events, core.settings.timelineLinesPerRun);
   return { kind: "added" };
 }
 
-export async function addTags(core: Core, env: EnvironmentRef, runId: string, tags: readonly string[]): Promise<{ readonly kind: "added" } | Refusal> {
+export async function addTags(
+  core: Core,
+  env: EnvironmentRef,
+  runId: string,
+  tags: readonly string[],
+): Promise<{ readonly kind: "added" } | Refusal> {
   const body = idBody("run", runId);
   if (await views.addTags(core.db, env.id, body, tags, now(core), MAX_TAGS)) return { kind: "added" };
   if ((await views.environmentOfRun(core.db, body)) !== env.id) return notFound("run", runId);
@@ -57,11 +67,17 @@ export async function addTags(core: Core, env: EnvironmentRef, runId: string, ta
 }
 
 /** Moves the time of a run that is still delayed. */
-export async function rescheduleRun(core: Core, env: EnvironmentRef, runId: string, delayUntil: Date): Promise<{ readonly kind: "rescheduled" } | Refusal> {
+export async function rescheduleRun(
+  core: Core,
+  env: EnvironmentRef,
+  runId: string,
+  delayUntil: Date,
+): Promise<{ readonly kind: "rescheduled" } | Refusal> {
   return core.db.transaction(async (tx) => {
     const run = await lockRun(tx, idBody("run", runId));
     if (run === undefined || run.environment_id !== env.id) return notFound("run", runId);
-    if (run.execution_status !== "DELAYED") return refuse("request_unprocessable", `Cannot reschedule run ${runId}: it is not delayed, its status is ${run.status}`);
+    if (run.execution_status !== "DELAYED")
+      return refuse("request_unprocessable", `Cannot reschedule run ${runId}: it is not delayed, its status is ${run.status}`);
     await views.setDelay(tx, run.id, delayUntil, now(core));
     await moveTimer(tx, "delay", run.id, delayUntil);
     tx.afterCommit(() => core.wakes.timer(delayUntil));
@@ -69,13 +85,24 @@ export async function rescheduleRun(core: Core, env: EnvironmentRef, runId: stri
   });
 }
 
-export async function resetIdempotencyKey(core: Core, env: EnvironmentRef, task: string, key: string): Promise<{ readonly kind: "reset" } | Refusal> {
+export async function resetIdempotencyKey(
+  core: Core,
+  env: EnvironmentRef,
+  task: string,
+  key: string,
+): Promise<{ readonly kind: "reset" } | Refusal> {
   if (await dropKey(core.db, env.id, `run/${task}`, storedKey(key))) return { kind: "reset" };
   return refuse("not_found", `Cannot find idempotency key ${key} of task ${task}`);
 }
 
-export async function counts(core: Core): Promise<{ readonly byStatus: Partial<Record<RunStatus, number>>; readonly executing: number; readonly suspended: number; readonly queued: number }> {
+export async function counts(
+  core: Core,
+): Promise<{
+  readonly byStatus: Partial<Record<RunStatus, number>>;
+  readonly executing: number;
+  readonly suspended: number;
+  readonly queued: number;
+}> {
   const { byStatus, ...numbers } = await views.countRuns(core.db);
   return { byStatus: Object.fromEntries(byStatus.map((row) => [row.status, row.runs])), ...numbers };
 }
-

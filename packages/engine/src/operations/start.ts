@@ -13,7 +13,13 @@ import { wireResult } from "./wire.ts";
 export type StartOutcome = { readonly kind: "started"; readonly result: StartResult; readonly environment: EnvironmentRef } | Refusal;
 
 /** Begins an attempt. Of several runners that ask for the same snapshot one gets it; the others are refused without effect (L8). */
-export async function startAttempt(core: Core, encryptionKey: Buffer, worker: WorkerRef, runId: string, snapshotId: string): Promise<StartOutcome> {
+export async function startAttempt(
+  core: Core,
+  encryptionKey: Buffer,
+  worker: WorkerRef,
+  runId: string,
+  snapshotId: string,
+): Promise<StartOutcome> {
   const body = idBody("run", runId);
   return core.db.transaction(async (tx) => {
     const [locked, facts, sealed] = await Promise.all([lockRun(tx, body), startFacts(tx, body), envVarsOfRun(tx, body)]);
@@ -45,12 +51,19 @@ function whyNotStart(run: RunRow, snapshot: string, snapshotId: string): Refusal
   const id = friendly("run", run.id);
   if (run.execution_status === "FINISHED") return refuse("run_finished", `Cannot start run ${id}: it has ended with status ${run.status}`);
   if (run.snapshot_id !== snapshot) {
-    return refuse("snapshot_stale", `Cannot start run ${id}: ${snapshotId} is not its latest snapshot, that is ${friendly("snapshot", run.snapshot_id)}`);
+    return refuse(
+      "snapshot_stale",
+      `Cannot start run ${id}: ${snapshotId} is not its latest snapshot, that is ${friendly("snapshot", run.snapshot_id)}`,
+    );
   }
   if (nextStep(run.execution_status, "start") === undefined || (run.execution_status === "EXECUTING" && !run.retry_ready)) {
     return refuse("snapshot_stale", `Cannot start run ${id}: its execution status is ${run.execution_status}`);
   }
-  if (run.checkpoint_id !== null) return refuse("request_invalid", `Cannot start run ${id}: it sleeps and must be restored from ${friendly("checkpoint", run.checkpoint_id)}`);
+  if (run.checkpoint_id !== null)
+    return refuse(
+      "request_invalid",
+      `Cannot start run ${id}: it sleeps and must be restored from ${friendly("checkpoint", run.checkpoint_id)}`,
+    );
   if (run.deployment_id === null) return refuse("request_invalid", `Cannot start run ${id}: it is locked to no version`);
   return undefined;
 }
@@ -116,7 +129,12 @@ function execution(run: RunRow, facts: StartFacts, env: EnvironmentRef, at: Date
 
 /** What the engine knows of the variables that a runner needs; addresses and keys are the platform's to add. */
 function engineVariables(core: Core, run: RunRow, env: EnvironmentRef): Record<string, string> {
-  const attributes = JSON.stringify({ run_id: friendly("run", run.id), environment_id: env.id, project_ref: env.project.ref, task: run.task });
+  const attributes = JSON.stringify({
+    run_id: friendly("run", run.id),
+    environment_id: env.id,
+    project_ref: env.project.ref,
+    task: run.task,
+  });
   return {
     TRIGGER_RUN_ID: run.id,
     TRIGGER_ORG_ID: env.organization.id,

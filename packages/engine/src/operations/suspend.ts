@@ -12,22 +12,45 @@ import { idBody, notFound, now, refuse, type Core } from "./core.ts";
 import { finishRun } from "./finish.ts";
 import { internalError } from "../domain/runErrors.ts";
 
-type SuspensionResult = { readonly success: true; readonly checkpoint: CheckpointInput } | { readonly success: false; readonly error: string };
+type SuspensionResult =
+  | { readonly success: true; readonly checkpoint: CheckpointInput }
+  | { readonly success: false; readonly error: string };
 
 /** Decides what a memory image is worth: the run sleeps from here on, or it has moved on and the image is of no use. */
-export async function completeSuspension(core: Core, worker: WorkerRef, runId: string, snapshotId: string, result: SuspensionResult): Promise<SuspensionOutcome> {
+export async function completeSuspension(
+  core: Core,
+  worker: WorkerRef,
+  runId: string,
+  snapshotId: string,
+  result: SuspensionResult,
+): Promise<SuspensionOutcome> {
   const body = idBody("run", runId);
   if (!result.success) {
     if (!(await runExists(core.db, body))) return notFound("run", runId);
-    await addRunEvents(core.db, body, [{ name: "snapshot.failed", at: now(core), reason: result.error.slice(0, 256), ...(worker.runnerId === undefined ? {} : { runnerId: worker.runnerId }), snapshotId }], core.settings.timelineLinesPerRun);
+    await addRunEvents(
+      core.db,
+      body,
+      [
+        {
+          name: "snapshot.failed",
+          at: now(core),
+          reason: result.error.slice(0, 256),
+          ...(worker.runnerId === undefined ? {} : { runnerId: worker.runnerId }),
+          snapshotId,
+        },
+      ],
+      core.settings.timelineLinesPerRun,
+    );
     return { kind: "noted" };
   }
   return core.db.transaction(async (tx) => {
     const run = await lockRun(tx, body);
     if (run === undefined) return notFound("run", runId);
     const snapshot = idBody("snapshot", snapshotId);
-    if (run.snapshot_id !== snapshot) return { kind: "discarded", reason: `${snapshotId} is not the latest snapshot, that is ${friendly("snapshot", run.snapshot_id)}` };
-    if (nextStep(run.execution_status, "suspend") === undefined) return { kind: "discarded", reason: `the execution status is ${run.execution_status}` };
+    if (run.snapshot_id !== snapshot)
+      return { kind: "discarded", reason: `${snapshotId} is not the latest snapshot, that is ${friendly("snapshot", run.snapshot_id)}` };
+    if (nextStep(run.execution_status, "suspend") === undefined)
+      return { kind: "discarded", reason: `the execution status is ${run.execution_status}` };
     const at = now(core);
     const checkpointId = newId(at.getTime(), core.random);
     await insertCheckpoint(tx, checkpointId, run.id, result.checkpoint, at);
@@ -39,22 +62,39 @@ export async function completeSuspension(core: Core, worker: WorkerRef, runId: s
 export type ContinueOutcome = { readonly kind: "continued"; readonly result: ExecutionResult } | Refusal;
 
 /** A restored runner goes on: the attempt stays, its memory image is consumed (L6). */
-export async function continueRun(core: Core, worker: WorkerRef, runId: string, snapshotId: string, toWire: (run: RunRow) => ExecutionResult): Promise<ContinueOutcome> {
+export async function continueRun(
+  core: Core,
+  worker: WorkerRef,
+  runId: string,
+  snapshotId: string,
+  toWire: (run: RunRow) => ExecutionResult,
+): Promise<ContinueOutcome> {
   return core.db.transaction(async (tx) => {
     const run = await lockRun(tx, idBody("run", runId));
     if (run === undefined) return notFound("run", runId);
     if (run.snapshot_id !== idBody("snapshot", snapshotId)) {
-      return refuse("request_unprocessable", `Cannot continue run ${runId}: ${snapshotId} is not its latest snapshot, that is ${friendly("snapshot", run.snapshot_id)}`);
+      return refuse(
+        "request_unprocessable",
+        `Cannot continue run ${runId}: ${snapshotId} is not its latest snapshot, that is ${friendly("snapshot", run.snapshot_id)}`,
+      );
     }
-    if (nextStep(run.execution_status, "continue") === undefined) return refuse("request_unprocessable", `Cannot continue run ${runId}: its execution status is ${run.execution_status}`);
-    if (run.checkpoint_id === null) return refuse("request_unprocessable", `Cannot continue run ${runId}: it has no checkpoint and must be started`);
+    if (nextStep(run.execution_status, "continue") === undefined)
+      return refuse("request_unprocessable", `Cannot continue run ${runId}: its execution status is ${run.execution_status}`);
+    if (run.checkpoint_id === null)
+      return refuse("request_unprocessable", `Cannot continue run ${runId}: it has no checkpoint and must be started`);
     const continued = advance(core, tx, run, "continue", { at: now(core), description: "Awake", worker, patch: { nack_count: 0 } });
     return { kind: "continued", result: toWire(continued) };
   });
 }
 
 /** Gives back a run that was handed out and never started. It keeps its sleep, and its place in the queue the first time. */
-export async function release(core: Core, worker: WorkerRef, runId: string, snapshotId: string, reason: string): Promise<{ readonly kind: "released"; readonly requeued: boolean } | Refusal> {
+export async function release(
+  core: Core,
+  worker: WorkerRef,
+  runId: string,
+  snapshotId: string,
+  reason: string,
+): Promise<{ readonly kind: "released"; readonly requeued: boolean } | Refusal> {
   return core.db.transaction(async (tx) => {
     const run = await lockHandedOut(tx, runId, snapshotId, "release");
     if ("kind" in run) return run;
@@ -70,7 +110,13 @@ export async function release(core: Core, worker: WorkerRef, runId: string, snap
  * - fallback: it is to begin afresh. A run that has not begun goes back to the queue; one that slept is started over, as
  *   with fail.
  */
-export async function restoreOutcome(core: Core, worker: WorkerRef, runId: string, snapshotId: string, outcome: RestoreOutcomeBody): Promise<{ readonly kind: "noted" } | Refusal> {
+export async function restoreOutcome(
+  core: Core,
+  worker: WorkerRef,
+  runId: string,
+  snapshotId: string,
+  outcome: RestoreOutcomeBody,
+): Promise<{ readonly kind: "noted" } | Refusal> {
   return core.db.transaction(async (tx) => {
     const run = await lockHandedOut(tx, runId, snapshotId, "report the restore of");
     if ("kind" in run) return run;
@@ -86,9 +132,13 @@ async function lockHandedOut(tx: Transaction, runId: string, snapshotId: string,
   const run = await lockRun(tx, idBody("run", runId));
   if (run === undefined) return notFound("run", runId);
   if (run.snapshot_id !== idBody("snapshot", snapshotId)) {
-    return refuse("snapshot_stale", `Cannot ${verb} run ${runId}: ${snapshotId} is not its latest snapshot, that is ${friendly("snapshot", run.snapshot_id)}`);
+    return refuse(
+      "snapshot_stale",
+      `Cannot ${verb} run ${runId}: ${snapshotId} is not its latest snapshot, that is ${friendly("snapshot", run.snapshot_id)}`,
+    );
   }
-  if (run.execution_status !== "PENDING_EXECUTING") return refuse("snapshot_stale", `Cannot ${verb} run ${runId}: its execution status is ${run.execution_status}`);
+  if (run.execution_status !== "PENDING_EXECUTING")
+    return refuse("snapshot_stale", `Cannot ${verb} run ${runId}: its execution status is ${run.execution_status}`);
   return run;
 }
 
@@ -99,7 +149,10 @@ export async function giveBack(core: Core, tx: Transaction, run: RunRow, descrip
   const decision = decideGiveBack(times, core.settings.giveBack);
   const by = worker === undefined ? {} : { worker };
   if (decision.kind === "giveUp") {
-    const error = internalError("TASK_RUN_DEQUEUED_MAX_RETRIES", `The run was handed out ${times} times and never started. The last time: ${description}`);
+    const error = internalError(
+      "TASK_RUN_DEQUEUED_MAX_RETRIES",
+      `The run was handed out ${times} times and never started. The last time: ${description}`,
+    );
     await finishRun(core, tx, run, { at, description: "Never started", status: "SYSTEM_FAILURE", error, ...by });
     return false;
   }
@@ -112,18 +165,26 @@ export async function giveBack(core: Core, tx: Transaction, run: RunRow, descrip
 export async function undoHandOut(core: Core, worker: WorkerRef, runId: string, snapshotId: string): Promise<void> {
   await core.db.transaction(async (tx) => {
     const run = await lockHandedOut(tx, runId, snapshotId, "take back");
-    if (!("kind" in run)) advance(core, tx, run, "giveBack", { at: now(core), description: "Given back: the node left before it had it", worker });
+    if (!("kind" in run))
+      advance(core, tx, run, "giveBack", { at: now(core), description: "Given back: the node left before it had it", worker });
   });
 }
 
 /** The attempt that slept is lost; the next one begins from the start, if there is one. */
 async function startOver(core: Core, tx: Transaction, run: RunRow, why: string, worker: WorkerRef): Promise<void> {
   const at = now(core);
-  const hasAttemptsLeft = run.max_attempts !== null && run.attempt_number < Math.min(run.max_attempts, core.settings.completion.maxAttempts);
+  const hasAttemptsLeft =
+    run.max_attempts !== null && run.attempt_number < Math.min(run.max_attempts, core.settings.completion.maxAttempts);
   if (hasAttemptsLeft) {
     advance(core, tx, run, "startOver", { at, description: `Started over, its memory image was refused: ${why}`.slice(0, 300), worker });
     return;
   }
   const error = internalError("TASK_EXECUTION_ABORTED", `The memory image of the run was refused, and no attempts are left: ${why}`);
-  await finishRun(core, tx, run, { at, description: `Failed, its memory image was refused: ${why}`.slice(0, 300), status: "SYSTEM_FAILURE", error, worker });
+  await finishRun(core, tx, run, {
+    at,
+    description: `Failed, its memory image was refused: ${why}`.slice(0, 300),
+    status: "SYSTEM_FAILURE",
+    error,
+    worker,
+  });
 }

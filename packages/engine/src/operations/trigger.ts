@@ -34,7 +34,14 @@ export async function trigger(core: Core, env: EnvironmentRef, task: string, opt
 }
 
 /** Triggers inside a transaction: with a parent, a key, a fixed version, or as an item of a batch. */
-export async function triggerIn(core: Core, tx: Transaction, env: EnvironmentRef, task: string, options: TriggerOptions, item?: BatchOfItem): Promise<TriggerOutcome> {
+export async function triggerIn(
+  core: Core,
+  tx: Transaction,
+  env: EnvironmentRef,
+  task: string,
+  options: TriggerOptions,
+  item?: BatchOfItem,
+): Promise<TriggerOutcome> {
   const at = now(core);
   const waits = options.resumeParentOnCompletion === true && item === undefined;
   const parent = await findParent(tx, env, options, waits);
@@ -45,7 +52,12 @@ export async function triggerIn(core: Core, tx: Transaction, env: EnvironmentRef
   const id = newId(at.getTime(), core.random);
   const existing = await claimIdempotency(core, tx, env, task, options, id, at);
   if (existing !== undefined) {
-    if (existing === parent?.id && waits) return refuse("request_unprocessable", `Cannot trigger: run ${friendly("run", existing)} would wait for itself`, "options.idempotencyKey");
+    if (existing === parent?.id && waits)
+      return refuse(
+        "request_unprocessable",
+        `Cannot trigger: run ${friendly("run", existing)} would wait for itself`,
+        "options.idempotencyKey",
+      );
     await waitForExisting(core, tx, parent, existing, waits, item, at);
     return { kind: "triggered", runId: friendly("run", existing), isCached: true };
   }
@@ -63,26 +75,46 @@ export async function triggerIn(core: Core, tx: Transaction, env: EnvironmentRef
   return { kind: "triggered", runId: friendly("run", run.id), isCached: false };
 }
 
-async function findParent(tx: Transaction, env: EnvironmentRef, options: TriggerOptions, waits: boolean): Promise<RunRow | Refusal | undefined> {
+async function findParent(
+  tx: Transaction,
+  env: EnvironmentRef,
+  options: TriggerOptions,
+  waits: boolean,
+): Promise<RunRow | Refusal | undefined> {
   if (options.parentRunId === undefined) return undefined;
   const body = bodyOf("run", options.parentRunId) ?? "";
   const parent = waits ? await lockRun(tx, body) : await readRun(tx, body);
   if (parent === undefined || parent.environment_id !== env.id) {
-    return refuse("request_unprocessable", `Cannot trigger: there is no parent run ${options.parentRunId} in this environment`, "options.parentRunId");
+    return refuse(
+      "request_unprocessable",
+      `Cannot trigger: there is no parent run ${options.parentRunId} in this environment`,
+      "options.parentRunId",
+    );
   }
   if (isFinal(parent.status)) {
-    return refuse("request_unprocessable", `Cannot trigger: parent run ${options.parentRunId} has ended with status ${parent.status}`, "options.parentRunId");
+    return refuse(
+      "request_unprocessable",
+      `Cannot trigger: parent run ${options.parentRunId} has ended with status ${parent.status}`,
+      "options.parentRunId",
+    );
   }
   return waits ? (cannotWait(parent) ?? parent) : parent;
 }
 
-async function findVersion(tx: Transaction, env: EnvironmentRef, task: string, options: TriggerOptions): Promise<DeploymentRow | Refusal | undefined> {
+async function findVersion(
+  tx: Transaction,
+  env: EnvironmentRef,
+  task: string,
+  options: TriggerOptions,
+): Promise<DeploymentRow | Refusal | undefined> {
   if (options.lockToVersion === undefined) return undefined;
   const version = options.lockToVersion;
   const deployment = await deploymentByVersion(tx, env.id, version);
-  if (deployment === undefined) return refuse("request_unprocessable", `Cannot trigger ${task}: there is no version ${version}`, "options.lockToVersion");
+  if (deployment === undefined)
+    return refuse("request_unprocessable", `Cannot trigger ${task}: there is no version ${version}`, "options.lockToVersion");
   const queue = await queueOfTask(tx, deployment.id, task);
-  if (queue === undefined) return refuse("request_unprocessable", `Cannot trigger ${task}: version ${version} has no such task`, "options.lockToVersion");
+  if (queue === undefined)
+    return refuse("request_unprocessable", `Cannot trigger ${task}: version ${version} has no such task`, "options.lockToVersion");
   const wanted = options.queueName;
   if (wanted !== undefined && !(await queueExists(tx, env.id, sanitizeQueueName(wanted)))) {
     return refuse("request_unprocessable", `Cannot trigger ${task}: version ${version} has no queue ${wanted}`, "options.queue.name");
@@ -91,7 +123,15 @@ async function findVersion(tx: Transaction, env: EnvironmentRef, task: string, o
 }
 
 /** Takes the idempotency key for the new run, or answers the run that it stands for. */
-async function claimIdempotency(core: Core, tx: Transaction, env: EnvironmentRef, task: string, options: TriggerOptions, id: string, at: Date): Promise<string | undefined> {
+async function claimIdempotency(
+  core: Core,
+  tx: Transaction,
+  env: EnvironmentRef,
+  task: string,
+  options: TriggerOptions,
+  id: string,
+  at: Date,
+): Promise<string | undefined> {
   if (options.idempotencyKey === undefined) return undefined;
   const key = storedKey(options.idempotencyKey);
   const scope = `run/${task}`;
@@ -108,21 +148,48 @@ async function claimIdempotency(core: Core, tx: Transaction, env: EnvironmentRef
 }
 
 /** A run that exists already is waited for all the same; when it has ended, the parent goes on at once. */
-async function waitForExisting(core: Core, tx: Transaction, parent: RunRow | undefined, runId: string, waits: boolean, item: BatchOfItem | undefined, at: Date): Promise<void> {
+async function waitForExisting(
+  core: Core,
+  tx: Transaction,
+  parent: RunRow | undefined,
+  runId: string,
+  waits: boolean,
+  item: BatchOfItem | undefined,
+  at: Date,
+): Promise<void> {
   if (item?.parent !== undefined) {
     const waitpoint = await ensureRunWaitpoint(core, tx, runId, at);
-    await insertItemEdge(tx, item.parent.waitpointId, { runId: item.parent.runId, waitpointId: waitpoint.id, batchId: item.id, batchIndex: item.index, at });
+    await insertItemEdge(tx, item.parent.waitpointId, {
+      runId: item.parent.runId,
+      waitpointId: waitpoint.id,
+      batchId: item.id,
+      batchIndex: item.index,
+      at,
+    });
   } else if (waits && parent !== undefined) {
     const waitpoint = await ensureRunWaitpoint(core, tx, runId, at);
     await block(core, tx, parent, { at, waitpointId: waitpoint.id, description: "Waits for a run", isNew: false });
   }
 }
 
-async function waitForNew(core: Core, tx: Transaction, parent: RunRow | undefined, run: NewRun, item: BatchOfItem | undefined, at: Date): Promise<void> {
+async function waitForNew(
+  core: Core,
+  tx: Transaction,
+  parent: RunRow | undefined,
+  run: NewRun,
+  item: BatchOfItem | undefined,
+  at: Date,
+): Promise<void> {
   const waitpointId = newId(at.getTime(), core.random);
   await insertWaitpoint(tx, { id: waitpointId, environmentId: run.environmentId, type: "RUN", at, byRunId: run.id });
   if (item?.parent !== undefined) {
-    await insertItemEdge(tx, item.parent.waitpointId, { runId: item.parent.runId, waitpointId, batchId: item.id, batchIndex: item.index, at });
+    await insertItemEdge(tx, item.parent.waitpointId, {
+      runId: item.parent.runId,
+      waitpointId,
+      batchId: item.id,
+      batchIndex: item.index,
+      at,
+    });
   } else if (parent !== undefined) {
     await block(core, tx, parent, { at, waitpointId, description: `Waits for ${run.task}`, isNew: true });
   }

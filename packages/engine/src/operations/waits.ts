@@ -14,12 +14,22 @@ export interface KeyedWait {
 }
 
 /** Makes the run wait until a date. A date that is past still makes a wait, which is over at once. */
-export async function waitUntil(core: Core, env: EnvironmentRef, runId: string, wait: KeyedWait & { readonly date: Date }): Promise<{ readonly kind: "waiting"; readonly waitpointId: string; readonly waitUntil: Date } | Refusal> {
+export async function waitUntil(
+  core: Core,
+  env: EnvironmentRef,
+  runId: string,
+  wait: KeyedWait & { readonly date: Date },
+): Promise<{ readonly kind: "waiting"; readonly waitpointId: string; readonly waitUntil: Date } | Refusal> {
   return core.db.transaction(async (tx) => {
     const run = await lockOwnRun(tx, env, runId);
     if ("kind" in run) return run;
     const at = now(core);
-    const { waitpoint, isCached } = await makeWaitpoint(core, tx, env, wait, { type: "DATETIME", completesAfter: wait.date, at, isCompleted: wait.date <= at });
+    const { waitpoint, isCached } = await makeWaitpoint(core, tx, env, wait, {
+      type: "DATETIME",
+      completesAfter: wait.date,
+      at,
+      isCompleted: wait.date <= at,
+    });
     const isNew = !isCached && wait.date > at;
     if (isNew) await armWaitpoint(core, tx, waitpoint.id, wait.date);
     await block(core, tx, run, { at, waitpointId: waitpoint.id, description: `Waits until ${wait.date.toISOString()}`, isNew });
@@ -28,7 +38,12 @@ export async function waitUntil(core: Core, env: EnvironmentRef, runId: string, 
 }
 
 /** Makes the run wait for a token. */
-export async function waitForToken(core: Core, env: EnvironmentRef, runId: string, tokenId: string): Promise<{ readonly kind: "waiting" } | Refusal> {
+export async function waitForToken(
+  core: Core,
+  env: EnvironmentRef,
+  runId: string,
+  tokenId: string,
+): Promise<{ readonly kind: "waiting" } | Refusal> {
   return core.db.transaction(async (tx) => {
     const run = await lockOwnRun(tx, env, runId);
     if ("kind" in run) return run;
@@ -48,7 +63,13 @@ async function lockOwnRun(tx: Transaction, env: EnvironmentRef, runId: string): 
 type Blueprint = Pick<NewWaitpoint, "type" | "completesAfter" | "at" | "isCompleted" | "tags">;
 
 /** A new waitpoint, or the one that its idempotency key stands for. An expired key is moved aside. */
-export async function makeWaitpoint(core: Core, tx: Transaction, env: EnvironmentRef, keyed: KeyedWait, blueprint: Blueprint): Promise<{ readonly waitpoint: WaitpointRow; readonly isCached: boolean }> {
+export async function makeWaitpoint(
+  core: Core,
+  tx: Transaction,
+  env: EnvironmentRef,
+  keyed: KeyedWait,
+  blueprint: Blueprint,
+): Promise<{ readonly waitpoint: WaitpointRow; readonly isCached: boolean }> {
   const key = keyed.idempotencyKey === undefined ? undefined : storedKey(keyed.idempotencyKey);
   const { at } = blueprint;
   const expiresAt = keyed.idempotencyKeyExpiresAt ?? new Date(at.getTime() + core.settings.idempotencyKeyTtlMs);
@@ -61,7 +82,8 @@ export async function makeWaitpoint(core: Core, tx: Transaction, env: Environmen
   while (!(await insertWaitpoint(tx, draft))) {
     const existing = key === undefined ? undefined : await lockWaitpointByKey(tx, env.id, key);
     if (existing === undefined) continue; // its key was moved aside meanwhile
-    if (existing.idempotency_key_expires_at === null || existing.idempotency_key_expires_at > at) return { waitpoint: existing, isCached: true };
+    if (existing.idempotency_key_expires_at === null || existing.idempotency_key_expires_at > at)
+      return { waitpoint: existing, isCached: true };
     await retireKey(tx, existing.id);
   }
   const made = await readWaitpoint(tx, draft.id);

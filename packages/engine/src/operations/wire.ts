@@ -1,4 +1,12 @@
-import { machinePreset, type BaseRun, type Checkpoint, type CompletedWaitpoint, type DequeuedMessage, type ExecutionResult, type ExecutionSnapshot } from "@torpor/contracts";
+import {
+  machinePreset,
+  type BaseRun,
+  type Checkpoint,
+  type CompletedWaitpoint,
+  type DequeuedMessage,
+  type ExecutionResult,
+  type ExecutionSnapshot,
+} from "@torpor/contracts";
 import { friendly } from "../domain/ids.ts";
 import type { CheckpointRow } from "../sql/checkpoints.ts";
 import type { CompletedRow } from "../sql/completed.ts";
@@ -18,7 +26,12 @@ export function wireSnapshot(run: RunRow): ExecutionSnapshot {
 
 /** Every snapshot after the start carries the attempt's number; runners abandon a run whose number is not theirs. */
 export function wireRun(run: RunRow): BaseRun {
-  return { id: run.id, friendlyId: friendly("run", run.id), status: run.snapshot_run_status, attemptNumber: run.attempt_number > 0 ? run.attempt_number : null };
+  return {
+    id: run.id,
+    friendlyId: friendly("run", run.id),
+    status: run.snapshot_run_status,
+    attemptNumber: run.attempt_number > 0 ? run.attempt_number : null,
+  };
 }
 
 export function wireResult(run: RunRow): ExecutionResult {
@@ -26,7 +39,14 @@ export function wireResult(run: RunRow): ExecutionResult {
 }
 
 export function wireCheckpoint(row: CheckpointRow): Checkpoint {
-  return { id: row.id, friendlyId: friendly("checkpoint", row.id), type: row.type, location: row.location, imageRef: row.image_ref, reason: row.reason };
+  return {
+    id: row.id,
+    friendlyId: friendly("checkpoint", row.id),
+    type: row.type,
+    location: row.location,
+    imageRef: row.image_ref,
+    reason: row.reason,
+  };
 }
 
 export function reference(prefix: "run" | "batch", id: string): { id: string; friendlyId: string } {
@@ -75,9 +95,24 @@ export function wireMessage(h: HandedOut): DequeuedMessage {
     snapshot: wireSnapshot(run),
     dequeuedAt: h.at,
     ...(h.image === null ? {} : { image: h.image }),
-    ...(h.checkpoint === undefined ? {} : { checkpoint: { id: h.checkpoint.id, type: h.checkpoint.type, location: h.checkpoint.location, imageRef: h.checkpoint.image_ref, reason: h.checkpoint.reason } }),
+    ...(h.checkpoint === undefined
+      ? {}
+      : {
+          checkpoint: {
+            id: h.checkpoint.id,
+            type: h.checkpoint.type,
+            location: h.checkpoint.location,
+            imageRef: h.checkpoint.image_ref,
+            reason: h.checkpoint.reason,
+          },
+        }),
     completedWaitpoints: h.completed.map(wireWaitpoint),
-    backgroundWorker: { id: h.worker.id, friendlyId: friendly("worker", h.worker.id), version: h.worker.version, runtime: h.worker.runtime },
+    backgroundWorker: {
+      id: h.worker.id,
+      friendlyId: friendly("worker", h.worker.id),
+      version: h.worker.version,
+      runtime: h.worker.runtime,
+    },
     deployment: { id: deploymentId, friendlyId: friendly("deployment", deploymentId) },
     run: {
       id: run.id,

@@ -14,7 +14,8 @@ export interface BatchRow {
   readonly completed_at: Date | null;
 }
 
-const COLUMNS = "b.id, b.environment_id, b.status, b.run_count, b.parent_run_id, b.resumes_parent, b.waitpoint_id, b.idempotency_key, b.created_at, b.updated_at, b.completed_at";
+const COLUMNS =
+  "b.id, b.environment_id, b.status, b.run_count, b.parent_run_id, b.resumes_parent, b.waitpoint_id, b.idempotency_key, b.created_at, b.updated_at, b.completed_at";
 
 const READ = sql("batch_read", `select ${COLUMNS} from batches b where b.id = $1`);
 const LOCK = sql("batch_lock", `select ${COLUMNS} from batches b where b.id = $1 for update`);
@@ -52,19 +53,39 @@ const INSERT = sql(
 );
 
 export async function insertBatch(db: Queryable, b: NewBatch): Promise<void> {
-  await db.query(INSERT, [b.id, b.environmentId, b.runCount, b.parentRunId ?? null, b.resumesParent, b.waitpointId ?? null, b.idempotencyKey ?? null, b.at]);
+  await db.query(INSERT, [
+    b.id,
+    b.environmentId,
+    b.runCount,
+    b.parentRunId ?? null,
+    b.resumesParent,
+    b.waitpointId ?? null,
+    b.idempotencyKey ?? null,
+    b.at,
+  ]);
 }
 
-const TAKE_INDEX = sql("batch_take_index", "insert into batch_items (batch_id, index, run_id) values ($1, $2, '') on conflict do nothing returning 1 as hit");
+const TAKE_INDEX = sql(
+  "batch_take_index",
+  "insert into batch_items (batch_id, index, run_id) values ($1, $2, '') on conflict do nothing returning 1 as hit",
+);
 
 /** Takes an index of the batch; false when it was taken. */
 export async function takeIndex(db: Queryable, batchId: string, index: number): Promise<boolean> {
   return (await db.query(TAKE_INDEX, [batchId, index])).length === 1;
 }
 
-const SET_ITEM = sql("batch_set_item", "update batch_items set run_id = $3, error = $4, error_code = $5 where batch_id = $1 and index = $2");
+const SET_ITEM = sql(
+  "batch_set_item",
+  "update batch_items set run_id = $3, error = $4, error_code = $5 where batch_id = $1 and index = $2",
+);
 
-export async function setItem(db: Queryable, batchId: string, index: number, item: { readonly runId: string; readonly error?: string; readonly errorCode?: string }): Promise<void> {
+export async function setItem(
+  db: Queryable,
+  batchId: string,
+  index: number,
+  item: { readonly runId: string; readonly error?: string; readonly errorCode?: string },
+): Promise<void> {
   await db.query(SET_ITEM, [batchId, index, item.runId, item.error ?? null, item.errorCode ?? null]);
 }
 
@@ -74,9 +95,18 @@ export async function countItems(db: Queryable, batchId: string): Promise<number
   return (await db.query<{ items: number }>(COUNT_ITEMS, [batchId]))[0]?.items ?? 0;
 }
 
-const SET_STATUS = sql("batch_set_status", "update batches set status = $2, updated_at = $3, sealed_at = coalesce(sealed_at, $4), completed_at = $5 where id = $1");
+const SET_STATUS = sql(
+  "batch_set_status",
+  "update batches set status = $2, updated_at = $3, sealed_at = coalesce(sealed_at, $4), completed_at = $5 where id = $1",
+);
 
-export async function setBatchStatus(db: Queryable, id: string, status: BatchRow["status"], at: Date, marks: { readonly sealedAt?: Date; readonly completedAt?: Date }): Promise<void> {
+export async function setBatchStatus(
+  db: Queryable,
+  id: string,
+  status: BatchRow["status"],
+  at: Date,
+  marks: { readonly sealedAt?: Date; readonly completedAt?: Date },
+): Promise<void> {
   await db.query(SET_STATUS, [id, status, at, marks.sealedAt ?? null, marks.completedAt ?? null]);
 }
 

@@ -9,7 +9,10 @@ export interface CheckpointRow {
   readonly reason: string | null;
 }
 
-const INSERT = sql("checkpoint_insert", "insert into checkpoints (id, run_id, type, location, image_ref, reason, created_at) values ($1, $2, $3, $4, $5, $6, $7)");
+const INSERT = sql(
+  "checkpoint_insert",
+  "insert into checkpoints (id, run_id, type, location, image_ref, reason, created_at) values ($1, $2, $3, $4, $5, $6, $7)",
+);
 
 export async function insertCheckpoint(db: Queryable, id: string, runId: string, input: CheckpointInput, at: Date): Promise<void> {
   await db.query(INSERT, [id, runId, input.type, input.location, input.imageRef ?? null, input.reason ?? null, at]);

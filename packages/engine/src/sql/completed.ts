@@ -31,7 +31,10 @@ const COMPLETED = sql(
 );
 
 /** The waitpoints filed under these (run, snapshot) pairs, in the order of their batches' indexes. */
-export async function completedWaitpoints(db: Queryable, keys: readonly { readonly runId: string; readonly seq: number }[]): Promise<CompletedRow[]> {
+export async function completedWaitpoints(
+  db: Queryable,
+  keys: readonly { readonly runId: string; readonly seq: number }[],
+): Promise<CompletedRow[]> {
   if (keys.length === 0) return [];
   return db.query<CompletedRow>(COMPLETED, [keys.map((key) => key.runId), keys.map((key) => key.seq)]);
 }

@@ -50,13 +50,12 @@ describe("a transaction", () => {
     await db.query(NOTE, ["c1", ""]);
     await db.query(NOTE, ["c2", ""]);
     let arrived = 0;
-    let open = (): void => undefined;
-    const bothHoldOne = new Promise<void>((resolve) => (open = resolve));
+    const bothHoldOne = Promise.withResolvers<void>();
     const cross = (first: string, second: string, mark: string): Promise<void> =>
       db.transaction(async (tx) => {
         await tx.query(LOCK, [first]);
-        if (++arrived >= 2) open();
-        await bothHoldOne;
+        if (++arrived >= 2) bothHoldOne.resolve();
+        await bothHoldOne.promise;
         await tx.query(LOCK, [second]);
         await tx.query(NOTE, [mark, ""]);
       });
@@ -78,7 +77,9 @@ describe("migrations", () => {
       await db.query(sql("test_drop", "drop schema public cascade"), []);
       await db.query(sql("test_schema", "create schema public"), []);
       await Promise.all([1, 2, 3, 4].map(() => migrate(fresh.connectionString)));
-      expect(await db.query(sql("test_applied", "select count(*)::int = count(distinct name)::int as once from migrations"), [])).toEqual([{ once: true }]);
+      expect(await db.query(sql("test_applied", "select count(*)::int = count(distinct name)::int as once from migrations"), [])).toEqual([
+        { once: true },
+      ]);
     } finally {
       await db.close();
       await fresh.close();

@@ -1,5 +1,5 @@
 import type { Duplex } from "node:stream";
-import pg from "pg";
+import { Pool, type ClientConfig, type PoolClient, type PoolConfig } from "pg";
 import type { Log } from "@torpor/observe";
 
 // The way to PostgreSQL.
@@ -53,20 +53,28 @@ const SESSION_OPTIONS = [
   "jit=off",
   "lock_timeout=30s",
   "idle_in_transaction_session_timeout=60s",
-].map((setting) => `-c ${setting}`).join(" ");
+]
+  .map((setting) => `-c ${setting}`)
+  .join(" ");
 
 /** Deadlock, serialization failure: certainly undone. */
 const RETRYABLE = new Set(["40P01", "40001"]);
 const MAX_TRIES = 5;
 
 export class Database implements Queryable {
-  readonly #pool: pg.Pool;
+  readonly #pool: Pool;
 
   constructor(options: DatabaseOptions) {
     const config = connectionConfig(options.connectionString);
     // `pipeline` is an option of the client that the pool passes on.
-    const poolConfig: pg.PoolConfig & { pipeline: boolean } = { ...config, max: options.poolSize, idleTimeoutMillis: 30_000, allowExitOnIdle: false, pipeline: true };
-    this.#pool = new pg.Pool(poolConfig);
+    const poolConfig: PoolConfig & { pipeline: boolean } = {
+      ...config,
+      max: options.poolSize,
+      idleTimeoutMillis: 30_000,
+      allowExitOnIdle: false,
+      pipeline: true,
+    };
+    this.#pool = new Pool(poolConfig);
     this.#pool.on("error", (error) => options.log.warn({ err: error }, "an idle database connection was lost"));
   }
 
@@ -89,7 +97,6 @@ export class Database implements Queryable {
   async #once<T>(work: (tx: Transaction) => Promise<T>): Promise<T> {
     const client = await this.#pool.connect();
     // A lost connection fails its statements, which is how we hear of it; unheard, the event would end the process.
-    const ignore = (): void => {};
     client.on("error", ignore);
     const tx = new PipelinedTransaction(client);
     let broken: Error | undefined;
@@ -113,12 +120,12 @@ export class Database implements Queryable {
 }
 
 class PipelinedTransaction implements Transaction {
-  readonly #client: pg.PoolClient;
+  readonly #client: PoolClient;
   readonly #sent: Promise<unknown>[] = [];
   #isGathering = false;
   readonly #afterCommit: (() => void)[] = [];
 
-  constructor(client: pg.PoolClient) {
+  constructor(client: PoolClient) {
     this.#client = client;
   }
 
@@ -129,7 +136,9 @@ class PipelinedTransaction implements Transaction {
 
   query<Row>(statement: Statement, params: readonly unknown[]): Promise<Row[]> {
     this.#gather();
-    const rows = this.#client.query({ name: statement.name, text: statement.text, values: params.map(storable) }).then((result) => result.rows as Row[]);
+    const rows = this.#client
+      .query({ name: statement.name, text: statement.text, values: params.map(storable) })
+      .then((result) => result.rows as Row[]);
     this.#track(rows);
     return rows;
   }
@@ -183,12 +192,14 @@ class PipelinedTransaction implements Transaction {
   }
 }
 
+function ignore(): void {}
+
 /** PostgreSQL's texts hold every character but NUL, which stands in no JSON text and in hardly any other. */
 function storable(value: unknown): unknown {
   return typeof value === "string" && value.includes("\0") ? value.replaceAll("\0", "\uFFFD") : value;
 }
 
-export function connectionConfig(connectionString: string): pg.ClientConfig {
+export function connectionConfig(connectionString: string): ClientConfig {
   return { connectionString, options: SESSION_OPTIONS, application_name: "torpor", keepAlive: true, connectionTimeoutMillis: 10_000 };
 }
 

@@ -24,13 +24,19 @@ export async function lockEnvironment(db: Queryable, environmentId: string): Pro
   await db.query(LOCK_ENVIRONMENT, [environmentId]);
 }
 
-const CURRENT = sql("deployment_current", `select ${COLUMNS} from environments e join deployments d on d.id = e.current_deployment_id where e.id = $1`);
+const CURRENT = sql(
+  "deployment_current",
+  `select ${COLUMNS} from environments e join deployments d on d.id = e.current_deployment_id where e.id = $1`,
+);
 
 export async function currentDeployment(db: Queryable, environmentId: string): Promise<DeploymentRow | undefined> {
   return (await db.query<DeploymentRow>(CURRENT, [environmentId]))[0];
 }
 
-const BY_VERSION = sql("deployment_by_version", `select ${COLUMNS} from deployments d join environments e on e.id = d.environment_id where d.environment_id = $1 and d.version = $2`);
+const BY_VERSION = sql(
+  "deployment_by_version",
+  `select ${COLUMNS} from deployments d join environments e on e.id = d.environment_id where d.environment_id = $1 and d.version = $2`,
+);
 
 export async function deploymentByVersion(db: Queryable, environmentId: string, version: string): Promise<DeploymentRow | undefined> {
   return (await db.query<DeploymentRow>(BY_VERSION, [environmentId, version]))[0];
@@ -40,8 +46,16 @@ const OF_ENVIRONMENT = `select ${COLUMNS} from deployments d join environments e
 const LIST_NEWER_FIRST = sql("deployments_list", `${OF_ENVIRONMENT} and ($2::text is null or d.id < $2) order by d.id desc limit $3`);
 const LIST_BACKWARDS = sql("deployments_list_back", `${OF_ENVIRONMENT} and d.id > $2 order by d.id limit $3`);
 
-export async function listDeployments(db: Queryable, environmentId: string, page: { after?: string | undefined; before?: string | undefined; limit: number }): Promise<DeploymentRow[]> {
-  return db.query<DeploymentRow>(page.before === undefined ? LIST_NEWER_FIRST : LIST_BACKWARDS, [environmentId, page.before ?? page.after ?? null, page.limit]);
+export async function listDeployments(
+  db: Queryable,
+  environmentId: string,
+  page: { after?: string | undefined; before?: string | undefined; limit: number },
+): Promise<DeploymentRow[]> {
+  return db.query<DeploymentRow>(page.before === undefined ? LIST_NEWER_FIRST : LIST_BACKWARDS, [
+    environmentId,
+    page.before ?? page.after ?? null,
+    page.limit,
+  ]);
 }
 
 const VERSIONS_OF_DAY = sql("deployments_of_day", "select version from deployments where environment_id = $1 and version like $2 || '.%'");
@@ -71,7 +85,19 @@ const INSERT = sql(
 );
 
 export async function insertDeployment(db: Queryable, d: NewDeployment): Promise<void> {
-  await db.query(INSERT, [d.id, d.environmentId, d.workerId, d.shortCode, d.version, d.imageReference, d.contentHash, d.runtime, d.sdkVersion, d.cliVersion, d.at]);
+  await db.query(INSERT, [
+    d.id,
+    d.environmentId,
+    d.workerId,
+    d.shortCode,
+    d.version,
+    d.imageReference,
+    d.contentHash,
+    d.runtime,
+    d.sdkVersion,
+    d.cliVersion,
+    d.at,
+  ]);
 }
 
 export interface TaskRow {

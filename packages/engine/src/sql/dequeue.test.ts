@@ -15,7 +15,10 @@ const WATCH = [
      return null; end $$`,
   "create trigger watch after insert on slots for each row execute function watch()",
 ];
-const SEEN = sql("test_seen", "select coalesce(max(held_in_lane) filter (where lane like 'narrow/%'), 0) as lane, max(held) as everything, count(*)::int as hand_outs from seen");
+const SEEN = sql(
+  "test_seen",
+  "select coalesce(max(held_in_lane) filter (where lane like 'narrow/%'), 0) as lane, max(held) as everything, count(*)::int as hand_outs from seen",
+);
 
 /** One database, several engines on it, as several processes would be. */
 class Processes {
@@ -33,7 +36,10 @@ class Processes {
   static async start(count: number, settings: Partial<EngineSettingsInput> = {}): Promise<Processes> {
     const processes = new Processes(await freshDatabase());
     for (let n = 0; n < count; n++) {
-      const engine = createEngine({ connectionString: processes.#fresh.connectionString, settings: { encryptionKey: new Secret("ab".repeat(32)), poolSize: 6, ...settings } });
+      const engine = createEngine({
+        connectionString: processes.#fresh.connectionString,
+        settings: { encryptionKey: new Secret("ab".repeat(32)), poolSize: 6, ...settings },
+      });
       await engine.start();
       processes.engines.push(engine);
     }
@@ -48,7 +54,10 @@ class Processes {
     this.env = env;
     this.worker = { workerGroupId: (await engine.ensureWorkerGroup({ name: "g", token: "t" })).id, instanceName: "n" };
     const deployment = { imageReference: "i", contentHash: "h", runtime: "node", sdkVersion: "4", cliVersion: "4" };
-    const tasks = [{ id: "free", filePath: "a.ts" }, { id: "narrow", filePath: "a.ts", queueName: "narrow" }];
+    const tasks = [
+      { id: "free", filePath: "a.ts" },
+      { id: "narrow", filePath: "a.ts", queueName: "narrow" },
+    ];
     await engine.deploy(env, { ...deployment, tasks, queues: [{ name: "narrow", concurrencyLimit: 3 }] });
   }
 
@@ -59,7 +68,10 @@ class Processes {
   }
 
   async trigger(n: number, task: string, concurrencyKey?: string): Promise<string> {
-    const outcome = await this.engine(n).trigger(this.env, task, { payloadType: "application/json", ...(concurrencyKey === undefined ? {} : { concurrencyKey }) });
+    const outcome = await this.engine(n).trigger(this.env, task, {
+      payloadType: "application/json",
+      ...(concurrencyKey === undefined ? {} : { concurrencyKey }),
+    });
     if (outcome.kind !== "triggered") throw new Error(outcome.message);
     return outcome.runId;
   }
@@ -81,7 +93,13 @@ class Processes {
       if (taken.length >= count) done.abort();
       const started = await engine.startAttempt(this.worker, id, message.snapshot.friendlyId, { isWarmStart: false });
       if (started.kind !== "started") throw new Error(started.message);
-      await engine.completeAttempt(this.worker, id, started.result.snapshot.friendlyId, { ok: true, id, outputType: "text/plain" }, { forceRequeue: false });
+      await engine.completeAttempt(
+        this.worker,
+        id,
+        started.result.snapshot.friendlyId,
+        { ok: true, id, outputType: "text/plain" },
+        { forceRequeue: false },
+      );
     }
   }
 
@@ -102,7 +120,11 @@ describe("hand-outs by several processes at once", () => {
   it("give each run to one worker and never go above the limit of a queue, a key or the environment", async () => {
     for (const [n, text] of WATCH.entries()) await processes.db.query(sql(`test_watch_${n}`, text), []);
     const keys = [undefined, "a", "b", "c"];
-    const triggered = await Promise.all(Array.from({ length: 120 }, (_, n) => processes.trigger(n, n % 2 === 0 ? "narrow" : "free", n % 2 === 0 ? keys[(n / 2) % 4] : undefined)));
+    const triggered = await Promise.all(
+      Array.from({ length: 120 }, (_, n) =>
+        processes.trigger(n, n % 2 === 0 ? "narrow" : "free", n % 2 === 0 ? keys[(n / 2) % 4] : undefined),
+      ),
+    );
     const taken = await processes.drain(12, 120);
     expect(taken.length).toBe(new Set(taken).size);
     expect(taken.sort()).toEqual(triggered.sort());
@@ -127,7 +149,9 @@ describe("hand-outs by several processes at once", () => {
     const [first, second] = processes.engines;
     if (first === undefined || second === undefined) throw new Error("Cannot find two engines");
     await Promise.all(Array.from({ length: 4 }, (_, n) => processes.trigger(n, "narrow", "room")));
-    const held = await Promise.all([1, 2, 3].map(() => first.dequeue(processes.worker, { waitMs: 5_000, signal: new AbortController().signal })));
+    const held = await Promise.all(
+      [1, 2, 3].map(() => first.dequeue(processes.worker, { waitMs: 5_000, signal: new AbortController().signal })),
+    );
     const waiting = second.dequeue(processes.worker, { waitMs: 20_000, signal: new AbortController().signal });
     await systemTurn();
     const message = held[0]?.[0];
@@ -136,7 +160,13 @@ describe("hand-outs by several processes at once", () => {
     const id = message.run.friendlyId;
     const started = await first.startAttempt(processes.worker, id, message.snapshot.friendlyId, { isWarmStart: false });
     if (started.kind !== "started") throw new Error(started.message);
-    await first.completeAttempt(processes.worker, id, started.result.snapshot.friendlyId, { ok: true, id, outputType: "text/plain" }, { forceRequeue: false });
+    await first.completeAttempt(
+      processes.worker,
+      id,
+      started.result.snapshot.friendlyId,
+      { ok: true, id, outputType: "text/plain" },
+      { forceRequeue: false },
+    );
     expect((await waiting).length).toBe(1);
     expect(systemClock.monotonicMs() - at).toBeLessThan(5_000);
   });

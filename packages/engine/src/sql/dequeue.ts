@@ -10,7 +10,12 @@ export interface Pick {
 }
 
 /** Chooses up to `wanted` runs whose time has come, within every limit. Holds their environments' turns until the commit. */
-export async function pickReady(db: Queryable, now: Date, wanted: number, limits: { readonly limit: number; readonly burst: number }): Promise<Pick> {
+export async function pickReady(
+  db: Queryable,
+  now: Date,
+  wanted: number,
+  limits: { readonly limit: number; readonly burst: number },
+): Promise<Pick> {
   const rows = await db.query<{ run_id: string | null; blocked: boolean }>(PICK, [now, wanted, limits.limit, limits.burst]);
   return { runIds: rows.flatMap((row) => (row.run_id === null ? [] : [row.run_id])), isBlocked: rows.some((row) => row.blocked) };
 }

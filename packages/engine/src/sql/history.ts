@@ -16,9 +16,13 @@ export interface HistoryRow {
   readonly created_at: Date;
 }
 
-const COLUMNS = "s.run_id, r.environment_id, s.seq, s.id, s.execution_status, s.run_status, s.description, s.attempt_number, s.checkpoint_id, s.completed_seq, s.batch_id, s.created_at";
+const COLUMNS =
+  "s.run_id, r.environment_id, s.seq, s.id, s.execution_status, s.run_status, s.description, s.attempt_number, s.checkpoint_id, s.completed_seq, s.batch_id, s.created_at";
 
-const LATEST = sql("history_latest", `select ${COLUMNS} from runs r join snapshots s on s.run_id = r.id and s.seq = r.snapshot_seq where r.id = $1`);
+const LATEST = sql(
+  "history_latest",
+  `select ${COLUMNS} from runs r join snapshots s on s.run_id = r.id and s.seq = r.snapshot_seq where r.id = $1`,
+);
 
 export async function latestOf(db: Queryable, runId: string): Promise<HistoryRow | undefined> {
   return (await db.query<HistoryRow>(LATEST, [runId]))[0];

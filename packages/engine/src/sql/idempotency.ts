@@ -13,24 +13,47 @@ const CLAIM = sql(
 );
 
 /** Takes a free key; false when it is taken. Waits for whoever is taking it at this moment. */
-export async function claimKey(db: Queryable, environmentId: string, scope: string, key: string, subjectId: string, expiresAt: Date | null): Promise<boolean> {
+export async function claimKey(
+  db: Queryable,
+  environmentId: string,
+  scope: string,
+  key: string,
+  subjectId: string,
+  expiresAt: Date | null,
+): Promise<boolean> {
   return (await db.query(CLAIM, [environmentId, scope, key, subjectId, expiresAt])).length === 1;
 }
 
-const LOCK = sql("idempotency_lock", "select subject_id, expires_at from idempotency_keys where environment_id = $1 and scope = $2 and key = $3 for update");
+const LOCK = sql(
+  "idempotency_lock",
+  "select subject_id, expires_at from idempotency_keys where environment_id = $1 and scope = $2 and key = $3 for update",
+);
 
 export async function lockKey(db: Queryable, environmentId: string, scope: string, key: string): Promise<KeyRow | undefined> {
   return (await db.query<KeyRow>(LOCK, [environmentId, scope, key]))[0];
 }
 
-const MOVE = sql("idempotency_move", "update idempotency_keys set subject_id = $4, expires_at = $5 where environment_id = $1 and scope = $2 and key = $3");
+const MOVE = sql(
+  "idempotency_move",
+  "update idempotency_keys set subject_id = $4, expires_at = $5 where environment_id = $1 and scope = $2 and key = $3",
+);
 
 /** Hands a key that no longer counts to a new subject. */
-export async function moveKey(db: Queryable, environmentId: string, scope: string, key: string, subjectId: string, expiresAt: Date | null): Promise<void> {
+export async function moveKey(
+  db: Queryable,
+  environmentId: string,
+  scope: string,
+  key: string,
+  subjectId: string,
+  expiresAt: Date | null,
+): Promise<void> {
   await db.query(MOVE, [environmentId, scope, key, subjectId, expiresAt]);
 }
 
-const DROP = sql("idempotency_drop", "delete from idempotency_keys where environment_id = $1 and scope = $2 and key = $3 returning 1 as hit");
+const DROP = sql(
+  "idempotency_drop",
+  "delete from idempotency_keys where environment_id = $1 and scope = $2 and key = $3 returning 1 as hit",
+);
 
 export async function dropKey(db: Queryable, environmentId: string, scope: string, key: string): Promise<boolean> {
   return (await db.query(DROP, [environmentId, scope, key])).length === 1;

@@ -8,7 +8,10 @@ export interface MetadataRow {
   readonly root_run_id: string | null;
 }
 
-const LOCK = sql("metadata_lock", "select environment_id, metadata, metadata_type, parent_run_id, root_run_id from runs where id = $1 for no key update");
+const LOCK = sql(
+  "metadata_lock",
+  "select environment_id, metadata, metadata_type, parent_run_id, root_run_id from runs where id = $1 for no key update",
+);
 
 export async function lockMetadata(db: Queryable, runId: string): Promise<MetadataRow | undefined> {
   return (await db.query<MetadataRow>(LOCK, [runId]))[0];

@@ -1,5 +1,5 @@
 import { readdir, readFile } from "node:fs/promises";
-import pg from "pg";
+import { Client } from "pg";
 import { connectionConfig } from "./database.ts";
 
 const FOLDER = new URL("../migrations/", import.meta.url);
@@ -8,7 +8,7 @@ const LOCK = 7_217_405_013;
 
 /** Brings the database to the newest version. Several processes may do it at once; each file runs once, in the order of names, all or nothing. */
 export async function migrate(connectionString: string): Promise<void> {
-  const client = new pg.Client(connectionConfig(connectionString));
+  const client = new Client(connectionConfig(connectionString));
   await client.connect();
   try {
     await client.query("select pg_advisory_lock($1)", [LOCK]);
@@ -27,7 +27,7 @@ export async function migrationNames(): Promise<string[]> {
   return (await readdir(FOLDER)).filter((name) => name.endsWith(".sql")).sort();
 }
 
-async function apply(client: pg.Client, name: string): Promise<void> {
+async function apply(client: Client, name: string): Promise<void> {
   const text = await readFile(new URL(name, FOLDER), "utf8");
   await client.query("begin");
   try {

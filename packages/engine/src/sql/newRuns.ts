@@ -76,13 +76,50 @@ const INSERT = sql(
 );
 
 /** Makes the run; undefined when the same request made one before. */
-export async function insertRun(db: Queryable, run: NewRun): Promise<{ readonly id: string; readonly ttl_seconds: number | null } | undefined> {
+export async function insertRun(
+  db: Queryable,
+  run: NewRun,
+): Promise<{ readonly id: string; readonly ttl_seconds: number | null } | undefined> {
   const rows = await db.query<{ id: string; ttl_seconds: number | null }>(INSERT, [
-    run.id, run.environmentId, run.task, run.queueName ?? null, run.defaultQueue, run.concurrencyKey, run.executionStatus, run.status, run.snapshotId, run.description,
-    run.deployment?.id ?? null, run.deployment?.version ?? null, run.machine ?? null, run.maxAttempts ?? null, run.maxDurationSeconds ?? null, run.priority, run.score,
-    run.ttlSeconds ?? null, run.at, run.defaultTtlSeconds ?? null, run.delayUntil ?? null, run.payload ?? null, run.payloadType, run.metadata ?? null, run.metadataType, run.tags,
-    run.isTest, JSON.stringify(run.traceContext), JSON.stringify(run.annotations), run.parentRunId ?? null, run.rootRunId ?? null, run.depth, run.resumesParent,
-    run.batch?.id ?? null, run.batch?.index ?? null, run.idempotencyKey ?? null, run.requestKey ?? null, run.hasWaitpoint, run.error === undefined ? null : JSON.stringify(run.error),
+    run.id,
+    run.environmentId,
+    run.task,
+    run.queueName ?? null,
+    run.defaultQueue,
+    run.concurrencyKey,
+    run.executionStatus,
+    run.status,
+    run.snapshotId,
+    run.description,
+    run.deployment?.id ?? null,
+    run.deployment?.version ?? null,
+    run.machine ?? null,
+    run.maxAttempts ?? null,
+    run.maxDurationSeconds ?? null,
+    run.priority,
+    run.score,
+    run.ttlSeconds ?? null,
+    run.at,
+    run.defaultTtlSeconds ?? null,
+    run.delayUntil ?? null,
+    run.payload ?? null,
+    run.payloadType,
+    run.metadata ?? null,
+    run.metadataType,
+    run.tags,
+    run.isTest,
+    JSON.stringify(run.traceContext),
+    JSON.stringify(run.annotations),
+    run.parentRunId ?? null,
+    run.rootRunId ?? null,
+    run.depth,
+    run.resumesParent,
+    run.batch?.id ?? null,
+    run.batch?.index ?? null,
+    run.idempotencyKey ?? null,
+    run.requestKey ?? null,
+    run.hasWaitpoint,
+    run.error === undefined ? null : JSON.stringify(run.error),
   ]);
   return rows[0];
 }

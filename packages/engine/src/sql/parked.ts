@@ -10,7 +10,11 @@ const RELEASABLE = sql(
 );
 
 /** Runs that waited for a version and are known to the current one, oldest first. */
-export async function releasable(db: Queryable, environmentId: string, limit: number): Promise<{ readonly run_id: string; readonly queue_name: string }[]> {
+export async function releasable(
+  db: Queryable,
+  environmentId: string,
+  limit: number,
+): Promise<{ readonly run_id: string; readonly queue_name: string }[]> {
   return db.query(RELEASABLE, [environmentId, limit]);
 }
 

@@ -60,9 +60,15 @@ export async function lockProjectRef(db: Queryable, ref: string): Promise<void> 
   await db.query(LOCK_REF, [ref]);
 }
 
-const INSERT_ORGANIZATION = sql("organization_insert", "insert into organizations (id, slug, name) values ($1, $2, $3) on conflict (slug) do update set slug = excluded.slug returning id");
+const INSERT_ORGANIZATION = sql(
+  "organization_insert",
+  "insert into organizations (id, slug, name) values ($1, $2, $3) on conflict (slug) do update set slug = excluded.slug returning id",
+);
 const INSERT_PROJECT = sql("project_insert", "insert into projects (id, organization_id, ref, slug, name) values ($1, $2, $3, $4, $5)");
-const INSERT_ENVIRONMENT = sql("environment_insert", "insert into environments (id, project_id, slug, type, api_key_hash, api_key_cipher) values ($1, $2, $3, $4, $5, $6)");
+const INSERT_ENVIRONMENT = sql(
+  "environment_insert",
+  "insert into environments (id, project_id, slug, type, api_key_hash, api_key_cipher) values ($1, $2, $3, $4, $5, $6)",
+);
 const INSERT_TURN = sql("environment_turn_insert", "insert into environment_turns (environment_id) values ($1) on conflict do nothing");
 
 export async function insertOrganization(db: Queryable, organization: { id: string; slug: string; name: string }): Promise<string> {
@@ -71,11 +77,17 @@ export async function insertOrganization(db: Queryable, organization: { id: stri
   return row.id;
 }
 
-export async function insertProject(db: Queryable, project: { id: string; organizationId: string; ref: string; slug: string; name: string }): Promise<void> {
+export async function insertProject(
+  db: Queryable,
+  project: { id: string; organizationId: string; ref: string; slug: string; name: string },
+): Promise<void> {
   await db.query(INSERT_PROJECT, [project.id, project.organizationId, project.ref, project.slug, project.name]);
 }
 
-export async function insertEnvironment(db: Queryable, e: { id: string; projectId: string; slug: string; type: EnvironmentType; keyHash: Buffer; keyCipher: Buffer }): Promise<void> {
+export async function insertEnvironment(
+  db: Queryable,
+  e: { id: string; projectId: string; slug: string; type: EnvironmentType; keyHash: Buffer; keyCipher: Buffer },
+): Promise<void> {
   await db.query(INSERT_ENVIRONMENT, [e.id, e.projectId, e.slug, e.type, e.keyHash, e.keyCipher]);
   await db.query(INSERT_TURN, [e.id]);
 }
@@ -97,11 +109,20 @@ export async function upsertWorkerGroup(db: Queryable, group: { id: string; name
   return row.id;
 }
 
-export async function workerGroupByTokenHash(db: Queryable, hash: Buffer): Promise<{ readonly id: string; readonly name: string; readonly type: string } | undefined> {
+export async function workerGroupByTokenHash(
+  db: Queryable,
+  hash: Buffer,
+): Promise<{ readonly id: string; readonly name: string; readonly type: string } | undefined> {
   return (await db.query<{ id: string; name: string; type: string }>(GROUP_BY_TOKEN, [hash]))[0];
 }
 
-export async function touchInstance(db: Queryable, groupId: string, name: string, facts: Readonly<Record<string, unknown>>, at: Date): Promise<void> {
+export async function touchInstance(
+  db: Queryable,
+  groupId: string,
+  name: string,
+  facts: Readonly<Record<string, unknown>>,
+  at: Date,
+): Promise<void> {
   await db.query(INSTANCE_TOUCH, [groupId, name, JSON.stringify(facts), at]);
 }
 
@@ -113,11 +134,19 @@ const SET_VARS = sql(
 const GET_VARS = sql("env_vars_get", "select name, value_cipher from env_vars where environment_id = $1 order by name");
 const DELETE_VAR = sql("env_var_delete", "delete from env_vars where environment_id = $1 and name = $2 returning 1 as hit");
 
-export async function setEnvVars(db: Queryable, environmentId: string, variables: readonly (readonly [name: string, cipher: Buffer])[], override: boolean): Promise<void> {
+export async function setEnvVars(
+  db: Queryable,
+  environmentId: string,
+  variables: readonly (readonly [name: string, cipher: Buffer])[],
+  override: boolean,
+): Promise<void> {
   await db.query(SET_VARS, [environmentId, variables.map(([name]) => name), variables.map(([, cipher]) => cipher), override]);
 }
 
-export async function getEnvVars(db: Queryable, environmentId: string): Promise<{ readonly name: string; readonly value_cipher: Buffer }[]> {
+export async function getEnvVars(
+  db: Queryable,
+  environmentId: string,
+): Promise<{ readonly name: string; readonly value_cipher: Buffer }[]> {
   return db.query(GET_VARS, [environmentId]);
 }
 

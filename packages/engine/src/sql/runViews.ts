@@ -29,7 +29,8 @@ function toView(row: ViewRow): RunView {
     batchId: row.batchId === null ? null : `batch_${row.batchId}`,
     parentRunId: row.parentRunId === null ? null : `run_${row.parentRunId}`,
     rootRunId: row.rootRunId === null ? null : `run_${row.rootRunId}`,
-    triggerFunction: row.batchId === null ? (resumesParent ? "triggerAndWait" : "trigger") : resumesParent ? "batchTriggerAndWait" : "batchTrigger",
+    triggerFunction:
+      row.batchId === null ? (resumesParent ? "triggerAndWait" : "trigger") : resumesParent ? "batchTriggerAndWait" : "batchTrigger",
   };
 }
 
@@ -40,7 +41,10 @@ export async function readRunView(db: Queryable, environmentId: string, runId: s
   return row === undefined ? null : toView(row);
 }
 
-const CHILDREN = sql("run_view_children", `select ${COLUMNS} from runs r where r.environment_id = $1 and r.parent_run_id = $2 order by r.id limit 1000`);
+const CHILDREN = sql(
+  "run_view_children",
+  `select ${COLUMNS} from runs r where r.environment_id = $1 and r.parent_run_id = $2 order by r.id limit 1000`,
+);
 
 export async function readChildren(db: Queryable, environmentId: string, runId: string): Promise<RunView[]> {
   return (await db.query<ViewRow>(CHILDREN, [environmentId, runId])).map(toView);
@@ -69,7 +73,17 @@ const LIST_BACKWARDS = sql("run_view_list_back", `${FILTERED} and r.id > $8 orde
 /** Runs, newest first; with `before` those after it in time, oldest first. */
 export async function listRunViews(db: Queryable, environmentId: string, q: RunQuery): Promise<RunView[]> {
   const statement = q.before === null ? LIST_NEWER_FIRST : LIST_BACKWARDS;
-  const rows = await db.query<ViewRow>(statement, [environmentId, q.statuses, q.tasks, q.tags, q.batchId, q.createdAfter, q.createdBefore, q.before ?? q.after, q.limit]);
+  const rows = await db.query<ViewRow>(statement, [
+    environmentId,
+    q.statuses,
+    q.tasks,
+    q.tags,
+    q.batchId,
+    q.createdAfter,
+    q.createdBefore,
+    q.before ?? q.after,
+    q.limit,
+  ]);
   return rows.map(toView);
 }
 
@@ -80,7 +94,14 @@ const NUMBERS = sql(
      (select count(*)::int from runs where execution_status = 'SUSPENDED') as suspended`,
 );
 
-export async function countRuns(db: Queryable): Promise<{ readonly byStatus: readonly { readonly status: string; readonly runs: number }[]; readonly executing: number; readonly queued: number; readonly suspended: number }> {
+export async function countRuns(
+  db: Queryable,
+): Promise<{
+  readonly byStatus: readonly { readonly status: string; readonly runs: number }[];
+  readonly executing: number;
+  readonly queued: number;
+  readonly suspended: number;
+}> {
   const [byStatus, numbers] = await Promise.all([
     db.query<{ status: string; runs: number }>(COUNTS, []),
     db.query<{ executing: number; queued: number; suspended: number }>(NUMBERS, []),
@@ -94,7 +115,14 @@ const ADD_TAGS = sql(
    where environment_id = $1 and id = $2 and (select count(distinct t) from unnest(tags || $3::text[]) t) <= $5 returning 1 as hit`,
 );
 
-export async function addTags(db: Queryable, environmentId: string, runId: string, tags: readonly string[], at: Date, maxTags: number): Promise<boolean> {
+export async function addTags(
+  db: Queryable,
+  environmentId: string,
+  runId: string,
+  tags: readonly string[],
+  at: Date,
+  maxTags: number,
+): Promise<boolean> {
   return (await db.query(ADD_TAGS, [environmentId, runId, tags, at, maxTags])).length === 1;
 }
 

@@ -1,4 +1,4 @@
-import type { ExecutionStatus, MachineName, RunStatus, TaskRunError } from "@torpor/contracts";
+import type { ExecutionStatus, MachineName, RunStatus } from "@torpor/contracts";
 import { sql, type Queryable } from "./database.ts";
 
 /** What every decision about a run is made from. Names are those of the columns. */
@@ -48,7 +48,10 @@ export const RUN_COLUMNS = `r.id, r.environment_id, r.task, r.queue_name, r.conc
   r.machine, r.retry_config, r.nack_count, r.deployment_id, r.first_dequeued_at, r.score, r.priority, r.ttl_seconds, r.has_waitpoint, r.delay_until, r.created_at, r.duration_ms,
   r.parent_run_id, r.root_run_id, r.depth, r.batch_id, r.batch_index, e.type as environment_type`;
 
-const LOCK = sql("run_lock", `select ${RUN_COLUMNS} from runs r join environments e on e.id = r.environment_id where r.id = $1 for no key update of r`);
+const LOCK = sql(
+  "run_lock",
+  `select ${RUN_COLUMNS} from runs r join environments e on e.id = r.environment_id where r.id = $1 for no key update of r`,
+);
 const READ = sql("run_read", `select ${RUN_COLUMNS} from runs r join environments e on e.id = r.environment_id where r.id = $1`);
 
 /** Takes the run's lock: every operation on a run begins with it, so operations on one run follow one another. */
@@ -89,10 +92,4 @@ const ANNOTATIONS = sql("run_annotations", "select annotations from runs where i
 
 export async function annotationsOfRun(db: Queryable, runId: string): Promise<Readonly<Record<string, unknown>> | undefined> {
   return (await db.query<{ annotations: Record<string, unknown> }>(ANNOTATIONS, [runId]))[0]?.annotations;
-}
-
-export interface RunResult {
-  readonly output: string | null;
-  readonly output_type: string | null;
-  readonly error: TaskRunError | null;
 }

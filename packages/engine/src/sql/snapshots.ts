@@ -72,8 +72,23 @@ const FIXED = 17;
 function build(a: Append): { statement: Statement; params: unknown[] } {
   const worker = a.worker;
   const params: unknown[] = [
-    a.runId, a.expected, a.id, a.seq, a.at, a.executionStatus, a.runStatus, a.shownStatus, a.description, a.attemptNumber,
-    a.checkpointId, a.completedSeq, a.batchOfWait, worker?.groupId ?? null, worker?.instance ?? null, worker?.runnerId ?? null, a.score,
+    a.runId,
+    a.expected,
+    a.id,
+    a.seq,
+    a.at,
+    a.executionStatus,
+    a.runStatus,
+    a.shownStatus,
+    a.description,
+    a.attemptNumber,
+    a.checkpointId,
+    a.completedSeq,
+    a.batchOfWait,
+    worker?.groupId ?? null,
+    worker?.instance ?? null,
+    worker?.runnerId ?? null,
+    a.score,
   ];
   const columns = Object.keys(a.patch).sort() as (keyof RunPatch)[];
   for (const column of columns) params.push(columnValue(column, a.patch[column]));
@@ -126,15 +141,25 @@ function text(a: Append, columns: readonly string[]): string {
 
 function consequenceParts(c: Consequences, bringsWaitpoints: boolean): string[] {
   const parts: string[] = [];
-  if (c.slot === "take") parts.push("slot_taken as (insert into slots (run_id, environment_id, queue_name, concurrency_key) select id, environment_id, queue_name, concurrency_key from moved)");
+  if (c.slot === "take")
+    parts.push(
+      "slot_taken as (insert into slots (run_id, environment_id, queue_name, concurrency_key) select id, environment_id, queue_name, concurrency_key from moved)",
+    );
   if (c.slot === "free") parts.push("slot_freed as (delete from slots s using moved m where s.run_id = m.id)");
-  if (c.ready === "enter") parts.push("entered as (insert into ready (run_id, environment_id, queue_name, concurrency_key, score) select id, environment_id, queue_name, concurrency_key, $17 from moved)");
+  if (c.ready === "enter")
+    parts.push(
+      "entered as (insert into ready (run_id, environment_id, queue_name, concurrency_key, score) select id, environment_id, queue_name, concurrency_key, $17 from moved)",
+    );
   if (c.ready === "leave") parts.push("left_queue as (delete from ready q using moved m where q.run_id = m.id)");
   if (c.ready === "leave") parts.push("ttl_over as (delete from timers t using moved m where t.kind = 'ttl' and t.subject = m.id)");
-  if (c.parked === "enter") parts.push("parked_now as (insert into parked (run_id, environment_id, parked_at) select id, environment_id, $5 from moved)");
+  if (c.parked === "enter")
+    parts.push("parked_now as (insert into parked (run_id, environment_id, parked_at) select id, environment_id, $5 from moved)");
   if (c.parked === "leave") parts.push("unparked as (delete from parked p using moved m where p.run_id = m.id)");
   if (c.endsDelay) parts.push("delay_over as (delete from timers t using moved m where t.kind = 'delay' and t.subject = m.id)");
-  if (c.endsWaits || bringsWaitpoints) parts.push("waits_over as (delete from edges w using moved m where w.run_id = m.id returning w.run_id, w.waitpoint_id, w.batch_id, w.batch_index, w.created_at)");
+  if (c.endsWaits || bringsWaitpoints)
+    parts.push(
+      "waits_over as (delete from edges w using moved m where w.run_id = m.id returning w.run_id, w.waitpoint_id, w.batch_id, w.batch_index, w.created_at)",
+    );
   if (bringsWaitpoints) {
     parts.push(`brought as (
       insert into snapshot_waitpoints (run_id, seq, position, waitpoint_id, batch_id, batch_index)
@@ -146,5 +171,7 @@ function consequenceParts(c: Consequences, bringsWaitpoints: boolean): string[] 
 function stallParts(a: Append, param: number): string[] {
   if (a.stallDueAt === undefined) return [];
   if (a.stallDueAt === null) return ["stall_over as (delete from timers t using moved m where t.kind = 'stall' and t.subject = m.id)"];
-  return [`stall_armed as (insert into timers (kind, subject, due_at) select 'stall', id, $${param} from moved on conflict (kind, subject) do update set due_at = excluded.due_at, tries = 0)`];
+  return [
+    `stall_armed as (insert into timers (kind, subject, due_at) select 'stall', id, $${param} from moved on conflict (kind, subject) do update set due_at = excluded.due_at, tries = 0)`,
+  ];
 }

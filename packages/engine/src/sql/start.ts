@@ -44,7 +44,10 @@ export async function startFacts(db: Queryable, runId: string): Promise<StartFac
   return (await db.query<StartFacts>(FACTS, [runId]))[0];
 }
 
-const VARS = sql("start_env_vars", "select v.name, v.value_cipher from runs r join env_vars v on v.environment_id = r.environment_id where r.id = $1 order by v.name");
+const VARS = sql(
+  "start_env_vars",
+  "select v.name, v.value_cipher from runs r join env_vars v on v.environment_id = r.environment_id where r.id = $1 order by v.name",
+);
 
 export async function envVarsOfRun(db: Queryable, runId: string): Promise<{ readonly name: string; readonly value_cipher: Buffer }[]> {
   return db.query(VARS, [runId]);

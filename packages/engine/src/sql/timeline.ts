@@ -11,7 +11,15 @@ const ADD = sql(
 
 /** Adds what nodes tell about a run; beyond `limit` lines a run's events are dropped. */
 export async function addRunEvents(db: Queryable, runId: string, events: readonly TimelineEvent[], limit: number): Promise<void> {
-  const rows = events.map((e) => ({ at: e.at, name: e.name, duration_ms: e.durationMs ?? null, reason: e.reason ?? null, runner_id: e.runnerId ?? null, snapshot_id: e.snapshotId ?? null, properties: e.properties ?? null }));
+  const rows = events.map((e) => ({
+    at: e.at,
+    name: e.name,
+    duration_ms: e.durationMs ?? null,
+    reason: e.reason ?? null,
+    runner_id: e.runnerId ?? null,
+    snapshot_id: e.snapshotId ?? null,
+    properties: e.properties ?? null,
+  }));
   await db.query(ADD, [runId, JSON.stringify(rows, withoutNul), limit]);
 }
 

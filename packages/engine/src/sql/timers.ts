@@ -64,7 +64,10 @@ export async function armTimers(db: Queryable, kind: TimerKind, subjects: readon
   if (subjects.length > 0) await db.query(ARM, [kind, subjects, dueAt]);
 }
 
-const MOVE = sql("timer_move", "insert into timers (kind, subject, due_at, tries) values ($1, $2, $3, $4) on conflict (kind, subject) do update set due_at = excluded.due_at, tries = excluded.tries");
+const MOVE = sql(
+  "timer_move",
+  "insert into timers (kind, subject, due_at, tries) values ($1, $2, $3, $4) on conflict (kind, subject) do update set due_at = excluded.due_at, tries = excluded.tries",
+);
 
 /** Sets a timer to exactly that time. */
 export async function moveTimer(db: Queryable, kind: TimerKind, subject: string, dueAt: Date, tries = 0): Promise<void> {

@@ -17,5 +17,11 @@ const LIST_BACKWARDS = sql("tokens_list_back", `${FILTERED} and w.id > $4 order 
 
 /** Tokens, newest first; with `before` those after it in time, oldest first. */
 export async function listTokenRows(db: Queryable, environmentId: string, q: TokenQuery): Promise<WaitpointRow[]> {
-  return db.query<WaitpointRow>(q.before === null ? LIST_NEWER_FIRST : LIST_BACKWARDS, [environmentId, q.statuses, q.tags, q.before ?? q.after, q.limit]);
+  return db.query<WaitpointRow>(q.before === null ? LIST_NEWER_FIRST : LIST_BACKWARDS, [
+    environmentId,
+    q.statuses,
+    q.tags,
+    q.before ?? q.after,
+    q.limit,
+  ]);
 }

@@ -51,8 +51,19 @@ const INSERT = sql(
 export async function insertWaitpoint(db: Queryable, w: NewWaitpoint): Promise<boolean> {
   const done = w.isCompleted === true;
   const rows = await db.query(INSERT, [
-    w.id, w.environmentId, w.type, done ? "COMPLETED" : "PENDING", w.at, done ? w.at : null, w.completesAfter ?? null, w.byRunId ?? null, w.byBatchId ?? null,
-    w.idempotencyKey ?? null, w.idempotencyKeyExpiresAt ?? null, w.tags ?? [], w.isError === true,
+    w.id,
+    w.environmentId,
+    w.type,
+    done ? "COMPLETED" : "PENDING",
+    w.at,
+    done ? w.at : null,
+    w.completesAfter ?? null,
+    w.byRunId ?? null,
+    w.byBatchId ?? null,
+    w.idempotencyKey ?? null,
+    w.idempotencyKeyExpiresAt ?? null,
+    w.tags ?? [],
+    w.isError === true,
   ]);
   return rows.length === 1;
 }
@@ -69,13 +80,19 @@ export async function readWaitpoint(db: Queryable, id: string): Promise<Waitpoin
   return (await db.query<WaitpointRow>(READ, [id]))[0];
 }
 
-const BY_KEY = sql("waitpoint_by_key", `select ${WAITPOINT_COLUMNS} from waitpoints w where w.environment_id = $1 and w.idempotency_key = $2 for update`);
+const BY_KEY = sql(
+  "waitpoint_by_key",
+  `select ${WAITPOINT_COLUMNS} from waitpoints w where w.environment_id = $1 and w.idempotency_key = $2 for update`,
+);
 
 export async function lockWaitpointByKey(db: Queryable, environmentId: string, key: string): Promise<WaitpointRow | undefined> {
   return (await db.query<WaitpointRow>(BY_KEY, [environmentId, key]))[0];
 }
 
-const RETIRE_KEY = sql("waitpoint_retire_key", "update waitpoints set inactive_idempotency_key = idempotency_key, idempotency_key = null where id = $1");
+const RETIRE_KEY = sql(
+  "waitpoint_retire_key",
+  "update waitpoints set inactive_idempotency_key = idempotency_key, idempotency_key = null where id = $1",
+);
 
 /** Moves an expired idempotency key aside, so that it can be used again. */
 export async function retireKey(db: Queryable, id: string): Promise<void> {
@@ -125,7 +142,10 @@ export interface Edge {
   readonly at: Date;
 }
 
-const INSERT_EDGE = sql("edge_insert", "insert into edges (run_id, waitpoint_id, batch_id, batch_index, created_at) values ($1, $2, $3, $4, $5) on conflict do nothing");
+const INSERT_EDGE = sql(
+  "edge_insert",
+  "insert into edges (run_id, waitpoint_id, batch_id, batch_index, created_at) values ($1, $2, $3, $4, $5) on conflict do nothing",
+);
 
 export function insertEdge(tx: Transaction, edge: Edge): void {
   tx.send(INSERT_EDGE, [edge.runId, edge.waitpointId, edge.batchId ?? null, edge.batchIndex ?? -1, edge.at]);
@@ -153,9 +173,15 @@ export async function pendingAmong(db: Queryable, waitpointIds: readonly string[
   return (await db.query<{ status: string }>(PENDING_AMONG, [waitpointIds])).some((row) => row.status === "PENDING");
 }
 
-const BLOCKERS = sql("edges_blockers", "select w.type, w.status from edges e join waitpoints w on w.id = e.waitpoint_id where e.run_id = $1");
+const BLOCKERS = sql(
+  "edges_blockers",
+  "select w.type, w.status from edges e join waitpoints w on w.id = e.waitpoint_id where e.run_id = $1",
+);
 
 /** What a run waits for. */
-export async function blockersOf(db: Queryable, runId: string): Promise<{ readonly type: WaitpointType; readonly status: "PENDING" | "COMPLETED" }[]> {
+export async function blockersOf(
+  db: Queryable,
+  runId: string,
+): Promise<{ readonly type: WaitpointType; readonly status: "PENDING" | "COMPLETED" }[]> {
   return db.query(BLOCKERS, [runId]);
 }

@@ -67,12 +67,22 @@ async function sweep(core: Core, timer: DueTimer): Promise<void> {
 
 type RunEffect = (core: Core, tx: Transaction, run: RunRow, timer: DueTimer) => Promise<void>;
 
-const RUN_EFFECTS: Readonly<Record<"stall" | "delay" | "ttl" | "cancel", RunEffect>> = { stall, delay: enqueueDelayed, ttl: expire, cancel: cancelChild };
+const RUN_EFFECTS: Readonly<Record<"stall" | "delay" | "ttl" | "cancel", RunEffect>> = {
+  stall,
+  delay: enqueueDelayed,
+  ttl: expire,
+  cancel: cancelChild,
+};
 
 async function enqueueDelayed(core: Core, tx: Transaction, run: RunRow): Promise<void> {
   if (run.execution_status !== "DELAYED") return;
   const at = now(core);
-  advance(core, tx, run, "enqueue", { at, description: "Its time has come: queued", score: scoreAt(at, run.priority), patch: { queued_at: at, score: scoreAt(at, run.priority) } });
+  advance(core, tx, run, "enqueue", {
+    at,
+    description: "Its time has come: queued",
+    score: scoreAt(at, run.priority),
+    patch: { queued_at: at, score: scoreAt(at, run.priority) },
+  });
   await armTtl(core, tx, run, at);
 }
 
@@ -94,7 +104,9 @@ async function fireWaitpoint(core: Core, timer: DueTimer): Promise<void> {
     if (waitpoint === undefined) return void (await takeClaimed(tx, timer));
     const at = now(core);
     const timedOut = waitpoint.type === "MANUAL";
-    const output = timedOut ? JSON.stringify({ code: "TRIGGER_WAITPOINT_TIMEOUT", message: `Waitpoint timed out at ${waitpoint.completes_after?.toISOString()}` }) : null;
+    const output = timedOut
+      ? JSON.stringify({ code: "TRIGGER_WAITPOINT_TIMEOUT", message: `Waitpoint timed out at ${waitpoint.completes_after?.toISOString()}` })
+      : null;
     const result = { output, outputType: timedOut ? "application/json" : null, isError: timedOut, timedOut };
     await completeWaitpoint(core, tx, waitpoint.id, at, result);
     await takeClaimed(tx, timer);
@@ -116,7 +128,12 @@ async function stall(core: Core, tx: Transaction, run: RunRow, timer: DueTimer):
     case "failAttempt":
       return failStalledAttempt(core, tx, run, action.code, afterMs);
     case "finishCancel":
-      await finishRun(core, tx, run, { at, description: "Canceled, its runner did not confirm", status: "CANCELED", error: canceledError(CANCEL_REASON) });
+      await finishRun(core, tx, run, {
+        at,
+        description: "Canceled, its runner did not confirm",
+        status: "CANCELED",
+        error: canceledError(CANCEL_REASON),
+      });
       return;
     case "recheck":
       return recheckSleeper(core, tx, run, timer);
@@ -134,7 +151,9 @@ async function failStalledAttempt(core: Core, tx: Transaction, run: RunRow, code
     await finishRun(core, tx, run, { at, description: `Stalled: ${code}`, status: "CANCELED", error });
     return;
   }
-  await endAttempt(core, tx, run, systemFailure(run.id, code, message, core.settings.stallRetryDelayMs, at.getTime()), { forceRequeue: true });
+  await endAttempt(core, tx, run, systemFailure(run.id, code, message, core.settings.stallRetryDelayMs, at.getTime()), {
+    forceRequeue: true,
+  });
 }
 
 /** The net under every wake-up of a sleeper. Dates and tokens have timers of their own and need no second look. */

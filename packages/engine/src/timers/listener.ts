@@ -1,4 +1,4 @@
-import pg from "pg";
+import { Client } from "pg";
 import type { Timer } from "@torpor/kernel";
 import { connectionConfig } from "../sql/database.ts";
 import { WAKE_CHANNEL } from "../sql/notify.ts";
@@ -20,7 +20,7 @@ export class Listener {
   readonly #connectionString: string;
   readonly #core: Core;
   readonly #events: ListenerEvents;
-  #client: pg.Client | undefined;
+  #client: Client | undefined;
   #retry: Timer | undefined;
   #isClosed = false;
 
@@ -44,7 +44,7 @@ export class Listener {
   }
 
   async #connect(): Promise<void> {
-    const client = new pg.Client(connectionConfig(this.#connectionString));
+    const client = new Client(connectionConfig(this.#connectionString));
     client.on("error", (error) => this.#core.log.warn({ err: error }, "the listening database connection failed"));
     client.on("end", () => this.#lost(client));
     client.on("notification", (message) => {
@@ -59,7 +59,7 @@ export class Listener {
     this.#events.connected();
   }
 
-  #lost(client: pg.Client): void {
+  #lost(client: Client): void {
     if (this.#isClosed || (this.#client !== undefined && this.#client !== client)) return;
     this.#client = undefined;
     this.#retry = this.#core.clock.after(RECONNECT_MS, () => {

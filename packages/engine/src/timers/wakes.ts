@@ -1,18 +1,18 @@
-import type { Timer } from "@torpor/kernel";
-import type { Core, Wakes } from "../operations/core.ts";
+import type { Clock, Timer } from "@torpor/kernel";
+import type { Log } from "@torpor/observe";
+import type { Wakes } from "../operations/core.ts";
+import type { Database } from "../sql/database.ts";
 import { wakeOthers } from "../sql/notify.ts";
 
 // Wakes cross to other processes after the commit, gathered: a notification inside a transaction takes a lock of the
 // whole database until that transaction is on disk, and would put all triggers in one line. What a crash in between
 // loses is found by the next look: each long poll begins with one, and the due-time loop looks every few seconds.
 
-export interface LocalWakes {
-  ready(): void;
-  room(): void;
-  timer(dueAtMs: number): void;
-  resume(runId: string): void;
-  /** When this process looks at its timers next (epoch ms). */
-  nextLookAtMs(): number;
+/** Who waits in this process. */
+export interface Sleepers {
+  readonly dispatcher: { ready(): void; room(): void };
+  readonly loop: { readonly nextLookAtMs: number; wakeAt(dueAtMs: number): void };
+  readonly resumer: { resume(runId: string): void };
 }
 
 /** Other processes are told at most this often (ms). */
@@ -26,29 +26,34 @@ interface Message {
 
 /** Wakes this process at once and the others a moment later. */
 export class WakeSender implements Wakes {
-  readonly #core: () => Core;
-  readonly #local: LocalWakes;
+  readonly #to: { readonly db: Database; readonly clock: Clock; readonly log: Log };
   readonly #me: string;
+  #here: Sleepers | undefined;
   #isReady = false;
   #timerAtMs: number | null = null;
   #pause: Timer | undefined;
   #isDirty = false;
   #isClosed = false;
 
-  constructor(core: () => Core, local: LocalWakes, me: string) {
-    this.#core = core;
-    this.#local = local;
+  /** `me` is a name that no other process has: its own messages come back to it. */
+  constructor(to: { readonly db: Database; readonly clock: Clock; readonly log: Log }, me: string) {
+    this.#to = to;
     this.#me = me;
   }
 
+  /** Those of this process are made after it, because they use it. */
+  connect(here: Sleepers): void {
+    this.#here = here;
+  }
+
   ready(): void {
-    this.#local.ready();
+    this.#here?.dispatcher.ready();
     this.#isReady = true;
     this.#tell();
   }
 
   room(): void {
-    this.#local.room();
+    this.#here?.dispatcher.room();
     this.#isReady = true;
     this.#tell();
   }
@@ -56,26 +61,29 @@ export class WakeSender implements Wakes {
   timer(dueAt: Date): void {
     const atMs = dueAt.getTime();
     // Others look no later than this process did when it chose its next look, give or take one sleep.
-    const isNews = atMs < this.#local.nextLookAtMs();
-    this.#local.timer(atMs);
+    const isNews = atMs < (this.#here?.loop.nextLookAtMs ?? 0);
+    this.#here?.loop.wakeAt(atMs);
     if (!isNews) return;
     this.#timerAtMs = Math.min(this.#timerAtMs ?? atMs, atMs);
     this.#tell();
   }
 
   resume(runId: string): void {
-    this.#local.resume(runId);
+    this.#here?.resumer.resume(runId);
   }
 
   /** What another process sent. */
   receive(text: string): void {
     const message = parse(text);
     if (message === undefined || message.from === this.#me) return;
-    if (message.ready) {
-      this.#local.ready();
-      this.#local.room();
-    }
-    if (message.timer !== null) this.#local.timer(message.timer);
+    if (message.ready) this.#lookForRuns();
+    if (message.timer !== null) this.#here?.loop.wakeAt(message.timer);
+  }
+
+  /** Something may have been missed: everybody here looks. */
+  catchUp(): void {
+    this.#lookForRuns();
+    this.#here?.loop.wakeAt(this.#to.clock.nowMs());
   }
 
   close(): void {
@@ -83,12 +91,16 @@ export class WakeSender implements Wakes {
     this.#pause?.cancel();
   }
 
+  #lookForRuns(): void {
+    this.#here?.dispatcher.ready();
+  }
+
   #tell(): void {
     if (this.#isClosed) return;
     this.#isDirty = true;
     if (this.#pause !== undefined) return;
     this.#send();
-    this.#pause = this.#core().clock.after(GATHER_MS, () => {
+    this.#pause = this.#to.clock.after(GATHER_MS, () => {
       this.#pause = undefined;
       if (this.#isDirty) this.#tell();
     });
@@ -99,8 +111,9 @@ export class WakeSender implements Wakes {
     this.#isDirty = false;
     this.#isReady = false;
     this.#timerAtMs = null;
-    const core = this.#core();
-    wakeOthers(core.db, JSON.stringify(message)).catch((error: unknown) => core.log.debug({ err: error }, "cannot wake the other processes"));
+    wakeOthers(this.#to.db, JSON.stringify(message)).catch((error: unknown) =>
+      this.#to.log.debug({ err: error }, "cannot wake the other processes"),
+    );
   }
 }
 
