@@ -12,6 +12,14 @@ async function parked(scene: Scene, taskId = "future", options: Parameters<Scene
   return runId;
 }
 
+/** Statements that wait for a lock now. */
+async function lockWaits(): Promise<number> {
+  const { rows } = await plane.sql.query<{ count: string }>(
+    "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()",
+  );
+  return Number(rows[0]?.count);
+}
+
 describe("a run that no deployed version can run yet", () => {
   it("is not handed out when its task is unknown: it becomes PENDING_VERSION and leaves the queue (behaviour 29)", async () => {
     const scene = await plane.scene();
@@ -107,6 +115,28 @@ describe("a run that no deployed version can run yet", () => {
       expect(held.runId).toBe(runId);
     }
     await second.close();
+  });
+
+  it("is not lost when the version is deployed while its setting aside is not committed", async () => {
+    const scene = await plane.scene();
+    const runId = await scene.trigger("future");
+    const blocker = await plane.sql.connect();
+    try {
+      // Holds the hand-out where it has read the old version and is about to write that the run waits for another.
+      await blocker.query("begin");
+      await blocker.query("lock table parked in share mode");
+      const taking = scene.worker.wait(0);
+      await plane.until("the hand-out is held", async () => (await lockWaits()) >= 1);
+      let isDeployed = false;
+      const deploying = scene.deploy({ tasks: [task("future")] }).then(() => (isDeployed = true));
+      await plane.until("the deployment is made, or waits for the hand-out", async () => isDeployed || (await lockWaits()) >= 2);
+      if (isDeployed) await plane.clock.advance(2_000);
+      await blocker.query("rollback");
+      await Promise.all([scene.worker.answered(taking, 0), deploying]);
+    } finally {
+      blocker.release();
+    }
+    expect((await scene.untilTaken(runId)).runId).toBe(runId);
   });
 });
 
