@@ -111,6 +111,29 @@ export class FakeGateway {
     this.#event({ type: "exited", name, id: instance.id, exitCode, reason });
   }
 
+  /** A sandbox ends while its memory is being written, which is lost with it. */
+  async die(name: string, reason: SnapshotFailure): Promise<void> {
+    const pending = this.#pending.get(name);
+    if (pending === undefined) throw new Error(`Cannot lose the memory of ${name}: it is not being written`);
+    this.images.delete(pending.image.id);
+    this.exit(name, 137, "killed");
+    await this.#tell({ status: "failed", instance_id: pending.instance.id, reason, metadata: pending.body.callback.metadata });
+  }
+
+  /** The files are whole, and nobody is told until the result is called. */
+  finishLate(name: string): () => Promise<void> {
+    const pending = this.#pending.get(name);
+    if (pending === undefined) throw new Error(`Cannot finish the memory of ${name}: it is not being written`);
+    pending.image.state = "held";
+    pending.instance.state = "held";
+    return () => this.finish(name);
+  }
+
+  /** Tells of the end of a sandbox whose memory is kept. */
+  announceExit(name: string, exitCode: number, reason: string): void {
+    this.#event({ type: "exited", name, id: this.instance(name).id, exitCode, reason });
+  }
+
   /** A held sandbox whose time is over. */
   thawBySelf(name: string): void {
     const instance = this.instance(name);

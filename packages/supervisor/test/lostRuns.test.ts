@@ -1,4 +1,4 @@
-import { workerActions } from "@torpor/contracts";
+import { gateway, workerActions } from "@torpor/contracts";
 import { afterEach, describe, expect, it } from "vitest";
 import { TestNode, type NodeOptions } from "./node.ts";
 
@@ -76,6 +76,50 @@ describe("a runner that dies", () => {
     node.gateway.exit(runner.name, 1);
     await node.clock.advance(100);
     expect(node.platform.run(runner.runId).completions).toEqual([]);
+  });
+
+  it("while its memory is being written: the attempt fails as soon as the gateway says that the memory is lost", async () => {
+    await started();
+    node.gateway.autoFinish = false;
+    const runner = await node.waiting();
+    await node.clock.advance(6_000);
+    await node.gateway.die(runner.name, "sandbox_gone");
+    await node.clock.advance(500);
+    expect(node.platform.run(runner.runId).completions).toMatchObject([{ ok: false }]);
+    expect(node.gateway.images.size).toBe(0);
+  });
+
+  it("after its memory was written and before that was told here: it sleeps, and wakes to the very line", async () => {
+    await started();
+    node.gateway.autoFinish = false;
+    const runner = await node.waiting();
+    await node.clock.advance(6_000);
+    const finished = node.gateway.finishLate(runner.name);
+    node.gateway.announceExit(runner.name, 137, "killed");
+    await node.clock.advance(100);
+    await finished();
+    await node.clock.advance(500);
+    expect(node.platform.status(runner.runId)).toBe("SUSPENDED");
+    expect(node.platform.run(runner.runId).completions).toEqual([]);
+    node.platform.wake(runner.runId);
+    await node.clock.advance(500);
+    expect(node.platform.status(runner.runId)).toBe("EXECUTING");
+  });
+
+  it("its name is freed before the run is told of: a sandbox of the same name that follows at once is not deleted", async () => {
+    await started();
+    const runId = await triggered(10);
+    const [name = ""] = node.gateway.names();
+    const held = Promise.withResolvers<void>();
+    node.gatewayLink.failNext(gateway.deleteInstance, { hold: held.promise });
+    node.gateway.exit(name, 1);
+    await node.clock.advance(100);
+    expect(node.platform.run(runId).released).toEqual([]);
+    held.resolve();
+    await node.clock.advance(10);
+    node.platform.offerAgain(runId);
+    await node.clock.advance(500);
+    expect(node.gateway.names()).toEqual([name]);
   });
 
   it("and whose run another runner here has got meanwhile: nothing is told", async () => {

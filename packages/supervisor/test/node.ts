@@ -1,5 +1,5 @@
 // A node for tests: the real supervisor between a small platform and a small gateway, on a clock that the test turns.
-import { CALLBACK_SIGNATURE_HEADER, workload, WORKLOAD_HEADERS } from "@torpor/contracts";
+import { workload, WORKLOAD_HEADERS } from "@torpor/contracts";
 import type { CallOutcome } from "@torpor/http";
 import { ManualClock, type Random } from "@torpor/kernel";
 import { createMetrics, silentLog } from "@torpor/observe";
@@ -239,5 +239,3 @@ export class TestRunner {
     return link.call(route as never, { params: { runId: this.runId, snapshotId: this.snapshotId } as never, headers, ...(body === undefined ? {} : { body: body as never }) });
   }
 }
-
-export { CALLBACK_SIGNATURE_HEADER };

@@ -4,7 +4,6 @@ import { join } from "node:path";
 import { WORKLOAD_HEADERS } from "@torpor/contracts";
 import { afterEach, describe, expect, it } from "vitest";
 import { io, type Socket } from "socket.io-client";
-import { request } from "undici";
 import { ENV } from "./node.ts";
 import { startWire, until, type Wire } from "./wire.ts";
 
@@ -26,15 +25,14 @@ function runnerSocket(runnerId: string | undefined): { readonly socket: Socket; 
   return { socket, notified };
 }
 
-async function post(path: string, runnerId: string, body = "{}"): Promise<{ status: number; connection: string | undefined }> {
-  const answer = await request(`${wire.supervisor.workloadUrl}${path}`, {
+async function post(path: string, runnerId: string, body = "{}"): Promise<{ status: number; connection: string | null }> {
+  const answer = await fetch(`${wire.supervisor.workloadUrl}${path}`, {
     method: "POST",
     body,
     headers: { "content-type": "text/plain;charset=UTF-8", [WORKLOAD_HEADERS.runnerId]: runnerId, [WORKLOAD_HEADERS.deploymentVersion]: "1", [WORKLOAD_HEADERS.projectRef]: "p" },
   });
-  await answer.body.text();
-  const connection = answer.headers["connection"];
-  return { status: answer.statusCode, connection: Array.isArray(connection) ? connection[0] : connection };
+  await answer.text();
+  return { status: answer.status, connection: answer.headers.get("connection") };
 }
 
 async function executing(): Promise<{ runId: string; name: string }> {
@@ -129,11 +127,12 @@ describe("the workload server", () => {
 
   it("is healthy, and knows no other path", async () => {
     wire = await startWire();
-    const health = await request(`${wire.supervisor.workloadUrl}/health`);
-    expect([health.statusCode, await health.body.text()]).toEqual([200, "OK"]);
-    const other = await request(`${wire.supervisor.workloadUrl}/nothing`);
-    expect([other.statusCode, other.headers["x-should-retry"]]).toEqual([404, "false"]);
-    await other.body.dump();
+    for (const path of ["/health", "/ready"]) {
+      const answer = await fetch(`${wire.supervisor.workloadUrl}${path}`);
+      expect([path, answer.status, await answer.text()]).toEqual([path, 200, "OK"]);
+    }
+    const other = await fetch(`${wire.supervisor.workloadUrl}/nothing`);
+    expect([other.status, other.headers.get("x-should-retry")]).toEqual([404, "false"]);
   });
 
   it("refuses a callback that a sandbox makes up", async () => {

@@ -4,7 +4,6 @@ import { startServer, type RunningServer } from "@torpor/http";
 import { Scope, systemClock, systemRandom, type Closable, type Random } from "@torpor/kernel";
 import { createMetrics, silentLog } from "@torpor/observe";
 import { Server } from "socket.io";
-import { request } from "undici";
 import { readConfig } from "../src/config.ts";
 import { startSupervisor, type RunningSupervisor } from "../src/supervisor.ts";
 import { FakeGateway, type FakeHost } from "./fakeGateway.ts";
@@ -41,7 +40,7 @@ export async function startWire(options: WireOptions = {}): Promise<Wire> {
     clock: systemClock,
     token: ENV.COMPUTE_GATEWAY_AUTH_TOKEN,
     ...(options.host === undefined ? {} : { host: options.host }),
-    deliver: async (body, headers) => (await request(deliverTo, { method: "POST", body, headers })).statusCode,
+    deliver: async (body, headers) => (await fetch(deliverTo, { method: "POST", body: new Uint8Array(body), headers })).status,
   });
   let sockets: Server | undefined;
   const platformServer: RunningServer = scope.use(

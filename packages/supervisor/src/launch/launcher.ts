@@ -130,11 +130,11 @@ export class Launcher {
         }),
     });
     if (placement.kind === "failed") return await this.#giveBack(message, placement.reason, placement.message);
+    this.#tellPlaced("launch.created", message, placement.name, clock.monotonicMs() - startedMs);
     const runner = runners.get(placement.name);
     if (runner === undefined) return; // it has exited already; whoever heard that has told the platform
     runners.located(runner, placement.sandbox);
     runner.phase = "running";
-    this.#tellPlaced("launch.created", message, runner, clock.monotonicMs() - startedMs);
   }
 
   #expect(name: string, message: DequeuedMessage): void {
@@ -150,7 +150,7 @@ export class Launcher {
     const runId = message.run.friendlyId;
     const result = await restorer.restore(message);
     if (result.kind === "restored") {
-      this.#tellPlaced("launch.restored", message, result.runner, result.tookMs);
+      this.#tellPlaced("launch.restored", message, result.runner.name, result.tookMs);
       await gateway.removeImage(message.checkpoint.location); // consumed: nobody may restore it again (L6, L7)
       return;
     }
@@ -194,13 +194,13 @@ export class Launcher {
     return false;
   }
 
-  #tellPlaced(name: "launch.created" | "launch.restored", message: DequeuedMessage, runner: Runner, tookMs: number): void {
+  #tellPlaced(name: "launch.created" | "launch.restored", message: DequeuedMessage, runnerId: string, tookMs: number): void {
     const { metrics, timeline, log } = this.#deps;
     const kind = name === "launch.created" ? "cold" : "restore";
     metrics.count("torpor_launches_total", { kind, outcome: "placed" });
     metrics.observeMs("torpor_launch_seconds", tookMs, { kind });
-    log.info({ runId: message.run.friendlyId, runnerId: runner.name, durationMs: Math.round(tookMs) }, name);
-    timeline.add(message.run.friendlyId, { name, durationMs: tookMs, runnerId: runner.name, snapshotId: message.snapshot.friendlyId });
+    log.info({ runId: message.run.friendlyId, runnerId, durationMs: Math.round(tookMs) }, name);
+    timeline.add(message.run.friendlyId, { name, durationMs: tookMs, runnerId, snapshotId: message.snapshot.friendlyId });
   }
 }
 

@@ -16,6 +16,8 @@ import type { Runners } from "./runners.ts";
 const REPORT_BUDGET_MS = 120_000;
 /** A gateway that is being started again is back within this; later its own list is looked at (see caretaker.ts). */
 const REMOVE_ATTEMPTS = 12;
+/** One that has ended by itself holds nothing any more: to free its name is worth a moment, not a wait. */
+const FREE_NAME_ATTEMPTS = 3;
 
 export interface EndingsDeps {
   readonly platform: Platform;
@@ -33,6 +35,8 @@ export interface EndingsDeps {
 
 export class Endings {
   readonly #deps: EndingsDeps;
+  /** Ends that are being dealt with: a gateway may tell one twice. */
+  readonly #ending = new WeakSet<Runner>();
 
   constructor(deps: EndingsDeps) {
     this.#deps = deps;
@@ -40,14 +44,24 @@ export class Endings {
 
   /** The sandbox has ended by itself. Its run, if it still is its run, is told to the platform at once. */
   async ended(runner: Runner, end: RunnerEnd): Promise<void> {
+    if (this.#ending.has(runner)) return;
+    this.#ending.add(runner);
     const { metrics, log } = this.#deps;
     const { runId } = runner;
     metrics.count("torpor_runners_ended_total", { left_run: String(runId !== null) });
     log.info({ runnerId: runner.name, runId, ...end }, "a runner ended");
+    if (runId !== null) await this.#memoryIsDecided(runner, runId);
     this.#forget(runner);
-    const removed = this.#remove(runner.name);
+    // Before anything is told: what is told may hand the run out again, to a sandbox of the same name.
+    await this.#remove(runner.name, FREE_NAME_ATTEMPTS);
     if (runId !== null) await this.#tell(runner, runId, end);
-    await removed;
+  }
+
+  /** Died while it was being frozen, or after: if its memory is whole it sleeps all the same, and the gateway says so in a moment. */
+  async #memoryIsDecided(runner: Runner, runId: string): Promise<void> {
+    const intent = this.#deps.intents.of(runId);
+    if (intent?.runnerId !== runner.name || !(intent.state === "freezing" || intent.state === "held" || intent.state === "accepted")) return;
+    await Promise.race([intent.settled, aborted(this.#deps.stop)]);
   }
 
   /** The runner lives on and has left its run without an end. */
@@ -60,12 +74,12 @@ export class Endings {
   /** Its run is another's now, or nobody's: the sandbox goes. */
   async retire(runner: Runner): Promise<void> {
     this.#forget(runner);
-    await this.#remove(runner.name);
+    await this.#remove(runner.name, REMOVE_ATTEMPTS);
   }
 
-  async #remove(name: string): Promise<void> {
+  async #remove(name: string, attempts: number): Promise<void> {
     const { gateway, clock, random, stop } = this.#deps;
-    await withRetries({ attempts: REMOVE_ATTEMPTS, baseMs: 100, maxMs: 5_000, clock, random, signal: stop, retryable: isPassing }, () => gateway.remove(name));
+    await withRetries({ attempts, baseMs: 100, maxMs: 5_000, clock, random, signal: stop, retryable: isPassing }, () => gateway.remove(name));
   }
 
   #forget(runner: Runner): void {
@@ -103,4 +117,11 @@ export class Endings {
     if (verdict.kind === "restore_failed") return platform.restoreOutcome(at, { outcome: "fail", reason: "runner_ended_after_restore" });
     return platform.complete(at, { completion: { ok: false, id: runId, error: verdict.error }, forceRequeue: true }, { runnerId: runner.name });
   }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener("abort", () => resolve(), { once: true });
+  });
 }

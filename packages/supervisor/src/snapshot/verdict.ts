@@ -1,4 +1,4 @@
-import { FINAL_RUN_STATUSES, type RunExecutionData, type RunStatus } from "@torpor/contracts";
+import type { RunExecutionData } from "@torpor/contracts";
 
 // What the platform's latest snapshot of a run says about an intent or a memory image. Pure.
 
@@ -20,11 +20,6 @@ const ASLEEP: ReadonlySet<string> = new Set(["SUSPENDED", "QUEUED", "PENDING_EXE
  */
 export function judgeAcceptance(latest: RunExecutionData, imageId: string): "yes" | "no" {
   return latest.checkpoint?.location === imageId && ASLEEP.has(latest.snapshot.executionStatus) ? "yes" : "no";
-}
-
-/** Whether the run is done with for good. */
-export function isOver(status: RunStatus): boolean {
-  return (FINAL_RUN_STATUSES as readonly RunStatus[]).includes(status);
 }
 
 const EXECUTING: ReadonlySet<string> = new Set(["EXECUTING", "EXECUTING_WITH_WAITPOINTS", "QUEUED_EXECUTING", "PENDING_CANCEL"]);
