@@ -1,4 +1,5 @@
 import type { Duplex } from "node:stream";
+import { TorporError } from "@torpor/contracts";
 import { Pool, type ClientConfig, type PoolClient, type PoolConfig } from "pg";
 import type { Log } from "@torpor/observe";
 
@@ -63,6 +64,8 @@ const MAX_TRIES = 5;
 
 export class Database implements Queryable {
   readonly #pool: Pool;
+  readonly #begun = new Set<Promise<unknown>>();
+  #isClosed = false;
 
   constructor(options: DatabaseOptions) {
     const config = connectionConfig(options.connectionString);
@@ -78,13 +81,19 @@ export class Database implements Queryable {
     this.#pool.on("error", (error) => options.log.warn({ err: error }, "an idle database connection was lost"));
   }
 
-  async query<Row>(statement: Statement, params: readonly unknown[]): Promise<Row[]> {
-    const result = await this.#pool.query({ name: statement.name, text: statement.text, values: params.map(storable) });
-    return result.rows as Row[];
+  query<Row>(statement: Statement, params: readonly unknown[]): Promise<Row[]> {
+    return this.#track(async () => {
+      const result = await this.#pool.query({ name: statement.name, text: statement.text, values: params.map(storable) });
+      return result.rows as Row[];
+    });
   }
 
   /** Runs `work` in one transaction (read committed). A thrown error undoes it and is thrown on. */
-  async transaction<T>(work: (tx: Transaction) => Promise<T>): Promise<T> {
+  transaction<T>(work: (tx: Transaction) => Promise<T>): Promise<T> {
+    return this.#track(() => this.#tries(work));
+  }
+
+  async #tries<T>(work: (tx: Transaction) => Promise<T>): Promise<T> {
     for (let attempt = 1; ; attempt++) {
       try {
         return await this.#once(work);
@@ -114,8 +123,23 @@ export class Database implements Queryable {
     }
   }
 
+  /** Lets what was begun end, refuses what comes after, and closes every connection. Call it once. */
   async close(): Promise<void> {
+    this.#isClosed = true;
+    // A pool that ends serves nobody who still waits in its line, so the line is let out first.
+    while (this.#begun.size > 0) await Promise.allSettled(this.#begun);
     await this.#pool.end();
+  }
+
+  async #track<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#isClosed) throw new TorporError("upstream_unreachable", "Cannot use the database: the engine is closed");
+    const running = work();
+    this.#begun.add(running);
+    try {
+      return await running;
+    } finally {
+      this.#begun.delete(running);
+    }
   }
 }
 
