@@ -2,82 +2,11 @@
 // This file alone reads the environment, by argument.
 import { readFileSync } from "node:fs";
 import { Secret } from "@torpor/kernel";
-import { z } from "zod";
+import { EnvSchema, type Settings } from "./settings.ts";
 
 type Env = Readonly<Record<string, string | undefined>>;
 
 const MS_PER_S = 1000;
-
-/** An unset variable and an empty one mean the same: many init systems cannot unset. */
-const flag = (fallback: boolean) => z.enum(["true", "false", "1", "0"], "must be true or false").optional().transform((text) => (text === undefined ? fallback : text === "true" || text === "1"));
-const int = (fallback: number, min: number, max: number) =>
-  z.string().regex(/^\d+$/, `must be a whole number from ${min} to ${max}`).optional().transform((text) => (text === undefined ? fallback : Number(text))).pipe(z.number().min(min).max(max));
-const httpUrl = z.url({ protocol: /^https?$/, error: "must be an http or https URL" });
-const port = (fallback: number) => int(fallback, 0, 65_535);
-
-const EnvSchema = z.object({
-  TRIGGER_API_URL: httpUrl,
-  TRIGGER_WORKER_TOKEN: z.string().min(1),
-  MANAGED_WORKER_SECRET: z.string().min(1),
-  OTEL_EXPORTER_OTLP_ENDPOINT: httpUrl,
-  TRIGGER_WORKER_INSTANCE_NAME: z.string().min(1).max(200).optional(),
-  TRIGGER_WORKER_HEARTBEAT_INTERVAL_SECONDS: int(30, 1, 600),
-
-  TRIGGER_WORKLOAD_API_PROTOCOL: z.enum(["http", "https"]).default("http"),
-  TRIGGER_WORKLOAD_API_DOMAIN: z.string().min(1).optional(),
-  TRIGGER_WORKLOAD_API_HOST_INTERNAL: z.string().min(1).default("127.0.0.1"),
-  TRIGGER_WORKLOAD_API_PORT_INTERNAL: port(8020),
-  TRIGGER_WORKLOAD_API_PORT_EXTERNAL: port(0),
-
-  RUNNER_HEARTBEAT_INTERVAL_SECONDS: int(20, 1, 600),
-  RUNNER_SNAPSHOT_POLL_INTERVAL_SECONDS: int(2, 1, 600),
-  RUNNER_ADDITIONAL_ENV_VARS: z.string().optional(),
-  RUNNER_PRETTY_LOGS: flag(false),
-  SEND_RUN_DEBUG_LOGS: flag(false),
-
-  TRIGGER_DEQUEUE_ENABLED: flag(true),
-  TRIGGER_WORKER_QUEUE_CLASS: z.string().default("default"),
-  TRIGGER_DEQUEUE_INTERVAL_MS: int(0, 0, 60_000),
-  TRIGGER_DEQUEUE_IDLE_INTERVAL_MS: int(1000, 0, 60_000),
-  TRIGGER_DEQUEUE_MAX_CONSUMER_COUNT: int(4, 1, 100),
-  TORPOR_DEQUEUE_TIMEOUT_MS: int(25_000, 1000, 120_000),
-  TORPOR_CPU_OVERCOMMIT: z.string().regex(/^\d+(\.\d+)?$/, "must be a number").optional().transform((text) => Number(text ?? 4)).pipe(z.number().min(0.1).max(1000)),
-  TORPOR_MEMORY_OVERCOMMIT: z.string().regex(/^\d+(\.\d+)?$/, "must be a number").optional().transform((text) => Number(text ?? 1)).pipe(z.number().min(0.1).max(1000)),
-
-  TRIGGER_WARM_START_URL: httpUrl.optional(),
-  TRIGGER_WARM_START_DISPATCH_URL: httpUrl.optional(),
-  TRIGGER_WARM_START_VERIFY_ENABLED: flag(true),
-  TRIGGER_WARM_START_VERIFY_DELAY_MS: int(1000, 100, 60_000),
-
-  TRIGGER_METADATA_URL: httpUrl.optional(),
-  COMPUTE_GATEWAY_URL: httpUrl,
-  COMPUTE_GATEWAY_AUTH_TOKEN: z.string().min(1).optional(),
-  COMPUTE_GATEWAY_TIMEOUT_MS: int(30_000, 1000, 300_000),
-  COMPUTE_SNAPSHOTS_ENABLED: flag(false),
-  COMPUTE_SNAPSHOT_DELAY_MS: int(5000, 0, 60_000),
-  COMPUTE_SNAPSHOT_DISPATCH_LIMIT: int(10, 1, 100),
-  COMPUTE_INSTANCE_CREATE_MAX_ATTEMPTS: int(3, 1, 10),
-  COMPUTE_INSTANCE_CREATE_RETRY_BASE_DELAY_MS: int(250, 0, 10_000),
-  TORPOR_SNAPSHOT_HOLD_MS: int(120_000, 10_000, 300_000),
-  TORPOR_SNAPSHOT_TIMEOUT_MS: int(60_000, 1000, 600_000),
-  TORPOR_SNAPSHOT_CALLBACK_URL: httpUrl.optional(),
-  TORPOR_SOCKET_GRACE_MS: int(30_000, 1000, 600_000),
-  TORPOR_SWEEP_INTERVAL_MS: int(15_000, 1000, 3_600_000),
-  TORPOR_IDLE_RUNNER_MS: int(600_000, 10_000, 86_400_000),
-  TORPOR_DRAIN_MS: int(8000, 0, 60_000),
-
-  WORKLOAD_TOKEN_ENFORCEMENT: z.enum(["disabled", "log", "enforce"]).default("disabled"),
-  WORKLOAD_TOKEN_SECRET: z.string().min(16).optional(),
-  WORKLOAD_TOKEN_EXP: z.coerce.date("must be a date").default(new Date("2032-01-01T00:00:00Z")),
-
-  DEBUG: flag(false),
-  METRICS_ENABLED: flag(true),
-  METRICS_HOST: z.string().default("127.0.0.1"),
-  METRICS_PORT: port(9090),
-  TORPOR_STOP_WITH_STDIN: flag(false),
-});
-
-type Read = z.infer<typeof EnvSchema>;
 
 /** Thrown when a setting is missing or wrong. The message names each variable and what to set. */
 export class ConfigError extends Error {
@@ -119,7 +48,7 @@ export function readConfig(env: Env, options: { readonly instanceName: () => str
 
 export type SupervisorConfig = ReturnType<typeof readConfig>;
 
-function workloadConfig(e: Read) {
+function workloadConfig(e: Settings) {
   const enforcement = e.WORKLOAD_TOKEN_ENFORCEMENT;
   return {
     listen: { host: e.TRIGGER_WORKLOAD_API_HOST_INTERNAL, port: e.TRIGGER_WORKLOAD_API_PORT_INTERNAL },
@@ -130,13 +59,18 @@ function workloadConfig(e: Read) {
     token:
       enforcement === "disabled"
         ? ({ kind: "off" } as const)
-        : ({ kind: "on", enforce: enforcement === "enforce", secret: new Secret(e.WORKLOAD_TOKEN_SECRET ?? ""), expiresAt: e.WORKLOAD_TOKEN_EXP } as const),
+        : ({
+            kind: "on",
+            enforce: enforcement === "enforce",
+            secret: new Secret(e.WORKLOAD_TOKEN_SECRET ?? ""),
+            expiresAt: e.WORKLOAD_TOKEN_EXP,
+          } as const),
     /** How long a runner may be silent after its socket was lost before it loses its sleep (L3). */
     socketGraceMs: e.TORPOR_SOCKET_GRACE_MS,
   };
 }
 
-function runnerConfig(e: Read) {
+function runnerConfig(e: Settings) {
   return {
     otlpEndpoint: e.OTEL_EXPORTER_OTLP_ENDPOINT,
     heartbeatSeconds: e.RUNNER_HEARTBEAT_INTERVAL_SECONDS,
@@ -149,7 +83,7 @@ function runnerConfig(e: Read) {
   };
 }
 
-function dequeueConfig(e: Read) {
+function dequeueConfig(e: Settings) {
   return {
     enabled: e.TRIGGER_DEQUEUE_ENABLED,
     queueClass: e.TRIGGER_WORKER_QUEUE_CLASS,
@@ -162,13 +96,17 @@ function dequeueConfig(e: Read) {
   };
 }
 
-function warmStartConfig(e: Read) {
+function warmStartConfig(e: Settings) {
   const dispatchUrl = e.TRIGGER_WARM_START_DISPATCH_URL ?? e.TRIGGER_WARM_START_URL;
   if (dispatchUrl === undefined) return { kind: "off" } as const;
-  return { kind: "on", dispatchUrl, verifyDelayMs: e.TRIGGER_WARM_START_VERIFY_ENABLED ? e.TRIGGER_WARM_START_VERIFY_DELAY_MS : undefined } as const;
+  return {
+    kind: "on",
+    dispatchUrl,
+    verifyDelayMs: e.TRIGGER_WARM_START_VERIFY_ENABLED ? e.TRIGGER_WARM_START_VERIFY_DELAY_MS : undefined,
+  } as const;
 }
 
-function snapshotsConfig(e: Read) {
+function snapshotsConfig(e: Settings) {
   if (!e.COMPUTE_SNAPSHOTS_ENABLED) return { kind: "off" } as const;
   return {
     kind: "on",
@@ -180,7 +118,7 @@ function snapshotsConfig(e: Read) {
   } as const;
 }
 
-function checked(env: Env): Read {
+function checked(env: Env): Settings {
   const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value !== ""));
   const parsed = EnvSchema.safeParse(given);
   if (parsed.success) return parsed.data;
@@ -192,9 +130,11 @@ function checked(env: Env): Read {
 }
 
 /** Features are off or whole: what a feature needs is asked for at start, not found missing at the first run. */
-function requireTogether(e: Read): void {
+function requireTogether(e: Settings): void {
   if (e.WORKLOAD_TOKEN_ENFORCEMENT !== "disabled" && e.WORKLOAD_TOKEN_SECRET === undefined) {
-    throw new ConfigError("Cannot start the supervisor: WORKLOAD_TOKEN_ENFORCEMENT is on, so WORKLOAD_TOKEN_SECRET (16 characters or more) must be set");
+    throw new ConfigError(
+      "Cannot start the supervisor: WORKLOAD_TOKEN_ENFORCEMENT is on, so WORKLOAD_TOKEN_SECRET (16 characters or more) must be set",
+    );
   }
 }
 
@@ -204,7 +144,10 @@ function tokenText(value: string): string {
   try {
     return readFileSync(path, "utf8").trim();
   } catch (error) {
-    throw new ConfigError(`Cannot start the supervisor: TRIGGER_WORKER_TOKEN names ${path}, which cannot be read: ${(error as Error).message}`, { cause: error });
+    throw new ConfigError(
+      `Cannot start the supervisor: TRIGGER_WORKER_TOKEN names ${path}, which cannot be read: ${(error as Error).message}`,
+      { cause: error },
+    );
   }
 }
 
@@ -213,7 +156,10 @@ function additionalEnv(text: string | undefined): Readonly<Record<string, string
   return Object.fromEntries(
     text.split(",").map((pair) => {
       const at = pair.indexOf("=");
-      if (at < 1) throw new ConfigError(`Cannot start the supervisor: RUNNER_ADDITIONAL_ENV_VARS must be name=value pairs joined by commas, not ${JSON.stringify(pair)}`);
+      if (at < 1)
+        throw new ConfigError(
+          `Cannot start the supervisor: RUNNER_ADDITIONAL_ENV_VARS must be name=value pairs joined by commas, not ${JSON.stringify(pair)}`,
+        );
       return [pair.slice(0, at).trim(), pair.slice(at + 1)];
     }),
   );

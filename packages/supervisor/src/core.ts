@@ -6,7 +6,17 @@
 import { WORKLOAD_HEADERS, type InstanceEvent } from "@torpor/contracts";
 import type { Authenticators, Mounted } from "@torpor/http";
 import type { SupervisorConfig } from "./config.ts";
-import { createCare, createKit, createLaunch, createSleep, type Care, type CoreDeps, type Kit, type Launch, type Sleep } from "./coreParts.ts";
+import {
+  createCare,
+  createKit,
+  createLaunch,
+  createSleep,
+  type Care,
+  type CoreDeps,
+  type Kit,
+  type Launch,
+  type Sleep,
+} from "./coreParts.ts";
 import { Consumers } from "./dequeue/consumers.ts";
 import { Presence } from "./dequeue/presence.ts";
 import { GatewayEvents } from "./gateway/gatewayEvents.ts";
@@ -45,8 +55,17 @@ export function createCore(config: SupervisorConfig, deps: CoreDeps): Core {
     ...care,
     ...launch,
     consumers: new Consumers({ ...base, config: config.dequeue, runners, room, launch: (message) => launch.launcher.launch(message) }),
-    events: new GatewayEvents({ ...base, onEvent: (event) => onGatewayEvent(kit, sleep, care, event), onGap: () => void care.caretaker.look() }),
-    presence: new Presence({ ...base, instanceName: config.instanceName, heartbeatMs: config.platform.heartbeatMs, runIds: () => runners.runIds() }),
+    events: new GatewayEvents({
+      ...base,
+      onEvent: (event) => onGatewayEvent(kit, sleep, care, event),
+      onGap: () => void care.caretaker.look(),
+    }),
+    presence: new Presence({
+      ...base,
+      instanceName: config.instanceName,
+      heartbeatMs: config.platform.heartbeatMs,
+      runIds: () => runners.runIds(),
+    }),
     sweeper: new Sweeper(base),
     routes: createRoutes(kit, sleep, care, launch),
     authenticators: {
@@ -71,8 +90,21 @@ function createRoutes(kit: Kit, { intents, rearm, noSleepReason }: Sleep, { endi
     onStartLost: (runner, runId) => void endings.abandoned(runner, runId, "the answer to its start was lost"),
     onImagesIdle: (runId) => void images.release(runId),
   });
-  const receiveCallback = callbackDoor({ callbacks, clock: base.clock, gatewayToken: config.gateway.token, gatewayIsForeign: () => room.isForeign });
-  return workloadRoutes({ actions, intents, runners, platform: base.platform, forwardDebugLogs: config.runner.sendDebugLogs, noSleepReason, receiveCallback });
+  const receiveCallback = callbackDoor({
+    callbacks,
+    clock: base.clock,
+    gatewayToken: config.gateway.token,
+    gatewayIsForeign: () => room.isForeign,
+  });
+  return workloadRoutes({
+    actions,
+    intents,
+    runners,
+    platform: base.platform,
+    forwardDebugLogs: config.runner.sendDebugLogs,
+    noSleepReason,
+    receiveCallback,
+  });
 }
 
 function createSocketHandlers({ runners, sockets }: Kit, { intents }: Sleep, { endings }: Care): SocketHandlers {
@@ -81,7 +113,8 @@ function createSocketHandlers({ runners, sockets }: Kit, { intents }: Sleep, { e
       if (runners.bind(runner, run.friendlyId) === "bound") runner.snapshotId ??= snapshot.friendlyId;
     },
     onStop: (runner, { run }) => {
-      if (runner.runId === run.friendlyId && !runner.completing) void endings.abandoned(runner, run.friendlyId, "the runner has left the run");
+      if (runner.runId === run.friendlyId && !runner.completing)
+        void endings.abandoned(runner, run.friendlyId, "the runner has left the run");
     },
     onBack: (runner) => {
       if (runner.runId === null) return;
@@ -106,7 +139,11 @@ async function onNotify({ base, runners, notify }: Kit, { intents }: Sleep, runI
   if (latest.kind === "ok") intents.observe(runId, latest.body.snapshot.friendlyId, latest.body.snapshot.executionStatus);
 }
 
-function trackRequest({ identity }: Kit, headers: Readonly<Record<string, string | string[] | undefined>>, remoteAddress: string): () => void {
+function trackRequest(
+  { identity }: Kit,
+  headers: Readonly<Record<string, string | string[] | undefined>>,
+  remoteAddress: string,
+): () => void {
   const claim = headers[WORKLOAD_HEADERS.runnerId];
   const runner = identity.peek(typeof claim === "string" ? claim : undefined, remoteAddress);
   if (runner === undefined) return () => {};

@@ -55,7 +55,11 @@ export function createKit(config: SupervisorConfig, deps: CoreDeps) {
   const platform = new Platform(deps.platform);
   const gateway = new Gateway(deps.gateway);
   const base = { clock, random: (): number => deps.random.unit(), log, metrics, platform, gateway, stop };
-  const runners = new Runners({ clock, onBound: (runId) => deps.subscriptions.subscribe(runId), onUnbound: (runId) => deps.subscriptions.unsubscribe(runId) });
+  const runners = new Runners({
+    clock,
+    onBound: (runId) => deps.subscriptions.subscribe(runId),
+    onUnbound: (runId) => deps.subscriptions.unsubscribe(runId),
+  });
   const identity = new Identity({ runners, token: config.workload.token, log });
   const sockets = new RunnerSockets({ clock, log, identify: (caller) => identity.ofSocket(caller) });
   return {
@@ -138,10 +142,27 @@ export function createLaunch(kit: Kit, { intents }: Sleep, { endings }: Care) {
   const restorer = new Restorer({ ...base, config, placer, runners, intents, lineages, address, notify, retire });
   const { warmStart } = config;
   const onMissed = (message: DequeuedMessage): void => void launcher.launchCold(message);
-  const handOffs = broker === null || warmStart.kind === "off" ? null : new HandOffs({ ...base, broker, verifyDelayMs: warmStart.verifyDelayMs, onMissed });
+  const handOffs =
+    broker === null || warmStart.kind === "off"
+      ? null
+      : new HandOffs({ ...base, broker, verifyDelayMs: warmStart.verifyDelayMs, onMissed });
   const deploymentIdFor = (message: DequeuedMessage): Promise<string> => deploymentId(config, message);
   const draining = (): boolean => state.draining;
-  const launcher: Launcher = new Launcher({ ...base, config, placer, restorer, handOffs, runners, intents, room, timeline, address, deploymentIdFor, draining, retire });
+  const launcher: Launcher = new Launcher({
+    ...base,
+    config,
+    placer,
+    restorer,
+    handOffs,
+    runners,
+    intents,
+    room,
+    timeline,
+    address,
+    deploymentIdFor,
+    draining,
+    retire,
+  });
   return { launcher, handOffs };
 }
 

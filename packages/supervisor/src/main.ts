@@ -21,10 +21,23 @@ export async function main(env: NodeJS.ProcessEnv): Promise<number> {
     return EXIT_CONFIG;
   }
   const log = createLog({ level: config.logLevel, part: "supervisor" });
-  const supervisor = await startSupervisor(config, { clock: systemClock, random: systemRandom, log, metrics: createMetrics({ withProcess: true }) });
+  const supervisor = await startSupervisor(config, {
+    clock: systemClock,
+    random: systemRandom,
+    log,
+    metrics: createMetrics({ withProcess: true }),
+  });
   log.info({ url: supervisor.workloadUrl }, "the workload API listens");
   const stopped = stopAsked(config.stopWithStdin);
-  const failed = await Promise.race([stopped.then(() => false), supervisor.ready.then(() => stopped).then(() => false, () => true)]);
+  const failed = await Promise.race([
+    stopped.then(() => false),
+    supervisor.ready
+      .then(() => stopped)
+      .then(
+        () => false,
+        () => true,
+      ),
+  ]);
   const forced = setTimeout(() => process.exit(EXIT_FAILED), config.drainMs + EXIT_MARGIN_MS);
   await supervisor.close();
   clearTimeout(forced);

@@ -48,9 +48,14 @@ export async function startSupervisor(config: SupervisorConfig, deps: Supervisor
     ...deps,
     platform: scope.use(platformClient(config)),
     gateway: scope.use(gatewayClient(config)),
-    broker: config.warmStart.kind === "off" ? null : scope.use(new RouteClient({ baseUrl: config.warmStart.dispatchUrl, timeoutMs: 5_000 })),
+    broker:
+      config.warmStart.kind === "off" ? null : scope.use(new RouteClient({ baseUrl: config.warmStart.dispatchUrl, timeoutMs: 5_000 })),
     subscriptions,
-    address: () => ({ protocol: config.workload.protocol, domain: config.workload.domain, port: config.workload.externalPort === 0 ? port() : config.workload.externalPort }),
+    address: () => ({
+      protocol: config.workload.protocol,
+      domain: config.workload.domain,
+      port: config.workload.externalPort === 0 ? port() : config.workload.externalPort,
+    }),
     callbackUrl: () => callbackUrl(config, port()),
     stop: stop.signal,
   });
@@ -62,7 +67,12 @@ export async function startSupervisor(config: SupervisorConfig, deps: Supervisor
     subscriptions.start();
     const ready = begin(config, core, { deps, stop: stop.signal });
     ready.catch((error: unknown) => deps.log.error({ err: error }, "the supervisor cannot take runs"));
-    return { workloadUrl: listening.server.url, metricsUrl: metricsServer?.url ?? null, ready, close: () => shutDown(config, core, { deps, scope, stop }) };
+    return {
+      workloadUrl: listening.server.url,
+      metricsUrl: metricsServer?.url ?? null,
+      ready,
+      close: () => shutDown(config, core, { deps, scope, stop }),
+    };
   } catch (error) {
     stop.abort();
     await scope.close();
@@ -84,7 +94,9 @@ function serveWorkload(config: SupervisorConfig, core: Core, log: Log): Promise<
         reply.raw.once("close", done);
       });
       app.get("/health", async () => "OK");
-      app.get("/ready", async (_request, reply) => (core.state.ready && !core.state.draining ? "OK" : reply.code(503).send("not taking runs")));
+      app.get("/ready", async (_request, reply) =>
+        core.state.ready && !core.state.draining ? "OK" : reply.code(503).send("not taking runs"),
+      );
       app.addHook("onReady", async () => core.sockets.attach(app.server, core.socketHandlers));
     },
   });
@@ -96,17 +108,23 @@ function serveMetrics(listen: { readonly host: string; readonly port: number }, 
     authenticators: {},
     listen,
     log: deps.log,
-    extend: (app) => void app.get("/metrics", async (_request, reply) => reply.type("text/plain; version=0.0.4").send(await deps.metrics.render())),
+    extend: (app) =>
+      void app.get("/metrics", async (_request, reply) => reply.type("text/plain; version=0.0.4").send(await deps.metrics.render())),
   });
 }
 
 /** Everything that goes on by itself. Resolves when runs are being taken. */
-async function begin(config: SupervisorConfig, core: Core, { deps, stop }: { readonly deps: SupervisorDeps; readonly stop: AbortSignal }): Promise<void> {
+async function begin(
+  config: SupervisorConfig,
+  core: Core,
+  { deps, stop }: { readonly deps: SupervisorDeps; readonly stop: AbortSignal },
+): Promise<void> {
   const { clock, log } = deps;
   await core.presence.connect();
   while (!stop.aborted && !(await core.room.refresh())) await sleep(clock, FIRST_LOOK_RETRY_MS, stop);
   const untilMs = clock.monotonicMs() + FIRST_LOOK_MS;
-  while (!stop.aborted && !(await core.caretaker.look({ atStart: true })) && clock.monotonicMs() < untilMs) await sleep(clock, FIRST_LOOK_RETRY_MS, stop);
+  while (!stop.aborted && !(await core.caretaker.look({ atStart: true })) && clock.monotonicMs() < untilMs)
+    await sleep(clock, FIRST_LOOK_RETRY_MS, stop);
   if (stop.aborted || core.state.draining) return;
   core.events.start();
   core.consumers.start();
@@ -116,7 +134,11 @@ async function begin(config: SupervisorConfig, core: Core, { deps, stop }: { rea
   log.info({ snapshots: config.snapshots.kind, canSnapshot: core.room.canSnapshot }, "taking runs");
 }
 
-async function lookAfter(config: SupervisorConfig, core: Core, { deps, stop }: { readonly deps: SupervisorDeps; readonly stop: AbortSignal }): Promise<void> {
+async function lookAfter(
+  config: SupervisorConfig,
+  core: Core,
+  { deps, stop }: { readonly deps: SupervisorDeps; readonly stop: AbortSignal },
+): Promise<void> {
   const { clock, log, metrics } = deps;
   while ((await sleep(clock, config.sweepIntervalMs, stop)) === "slept") {
     try {
@@ -132,7 +154,11 @@ async function lookAfter(config: SupervisorConfig, core: Core, { deps, stop }: {
 }
 
 /** Drain, in an order that loses nothing: no new runs, then sleeps, then what is told, then the ports. */
-async function shutDown(config: SupervisorConfig, core: Core, { deps, scope, stop }: { readonly deps: SupervisorDeps; readonly scope: Scope; readonly stop: AbortController }): Promise<void> {
+async function shutDown(
+  config: SupervisorConfig,
+  core: Core,
+  { deps, scope, stop }: { readonly deps: SupervisorDeps; readonly scope: Scope; readonly stop: AbortController },
+): Promise<void> {
   core.state.draining = true;
   core.handOffs?.close();
   const drained = Promise.all([core.consumers.drain(), core.intents.drain()]);
@@ -152,5 +178,7 @@ function callbackUrl(config: SupervisorConfig, port: number): string {
   const host = new URL(config.gateway.url).hostname;
   const isLocal = host === "localhost" || host === "[::1]" || host.startsWith("127.");
   const { protocol, domain, externalPort } = config.workload;
-  return isLocal ? `http://127.0.0.1:${port}${CALLBACK_PATH}` : `${protocol}://${domain}:${externalPort === 0 ? port : externalPort}${CALLBACK_PATH}`;
+  return isLocal
+    ? `http://127.0.0.1:${port}${CALLBACK_PATH}`
+    : `${protocol}://${domain}:${externalPort === 0 ? port : externalPort}${CALLBACK_PATH}`;
 }

@@ -31,7 +31,9 @@ describe("expected callbacks", () => {
     const first = door.expect(KEY, null);
     const second = door.expect(KEY, null);
     expect(first.nonce).not.toBe(second.nonce);
-    expect(door.receive({ status: "failed", instance_id: "x", metadata: { ...first.metadata, snapshotCallbackNonce: second.nonce } })).toBe("forged");
+    expect(door.receive({ status: "failed", instance_id: "x", metadata: { ...first.metadata, snapshotCallbackNonce: second.nonce } })).toBe(
+      "forged",
+    );
   });
 
   it("that are forgotten are acknowledged and do nothing", () => {

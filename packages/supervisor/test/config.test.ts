@@ -11,7 +11,9 @@ const read = (change: Record<string, string | undefined> = {}) => readConfig({ .
 describe("settings of the supervisor", () => {
   it("names every variable that is missing, at once", () => {
     expect(() => readConfig({}, { instanceName: () => "x" })).toThrow(ConfigError);
-    expect(() => readConfig({}, { instanceName: () => "x" })).toThrow(/TRIGGER_API_URL is not set[\s\S]*TRIGGER_WORKER_TOKEN is not set[\s\S]*COMPUTE_GATEWAY_URL is not set/);
+    expect(() => readConfig({}, { instanceName: () => "x" })).toThrow(
+      /TRIGGER_API_URL is not set[\s\S]*TRIGGER_WORKER_TOKEN is not set[\s\S]*COMPUTE_GATEWAY_URL is not set/,
+    );
   });
 
   it.each([
@@ -41,16 +43,25 @@ describe("settings of the supervisor", () => {
   });
 
   it("prints no secret", () => {
-    const text = inspect(read({ WORKLOAD_TOKEN_ENFORCEMENT: "log", WORKLOAD_TOKEN_SECRET: "0123456789abcdef" }), { depth: 9 }) + JSON.stringify(read());
-    for (const secret of [ENV.TRIGGER_WORKER_TOKEN, ENV.MANAGED_WORKER_SECRET, ENV.COMPUTE_GATEWAY_AUTH_TOKEN, "0123456789abcdef"]) expect(text).not.toContain(secret);
+    const text =
+      inspect(read({ WORKLOAD_TOKEN_ENFORCEMENT: "log", WORKLOAD_TOKEN_SECRET: "0123456789abcdef" }), { depth: 9 }) +
+      JSON.stringify(read());
+    for (const secret of [ENV.TRIGGER_WORKER_TOKEN, ENV.MANAGED_WORKER_SECRET, ENV.COMPUTE_GATEWAY_AUTH_TOKEN, "0123456789abcdef"])
+      expect(text).not.toContain(secret);
   });
 
   it("takes an empty variable for an unset one", () => {
-    expect(read({ TRIGGER_WARM_START_URL: "", COMPUTE_SNAPSHOT_DELAY_MS: "" })).toMatchObject({ warmStart: { kind: "off" }, snapshots: { kind: "on", delayMs: 5000 } });
+    expect(read({ TRIGGER_WARM_START_URL: "", COMPUTE_SNAPSHOT_DELAY_MS: "" })).toMatchObject({
+      warmStart: { kind: "off" },
+      snapshots: { kind: "on", delayMs: 5000 },
+    });
   });
 
   it("offers runs to the broker at the dispatch address, else at the runners' own", () => {
     expect(read({ TRIGGER_WARM_START_URL: "http://a" }).warmStart).toMatchObject({ dispatchUrl: "http://a" });
-    expect(read({ TRIGGER_WARM_START_URL: "http://a", TRIGGER_WARM_START_DISPATCH_URL: "http://b" }).warmStart).toMatchObject({ dispatchUrl: "http://b", verifyDelayMs: 1000 });
+    expect(read({ TRIGGER_WARM_START_URL: "http://a", TRIGGER_WARM_START_DISPATCH_URL: "http://b" }).warmStart).toMatchObject({
+      dispatchUrl: "http://b",
+      verifyDelayMs: 1000,
+    });
   });
 });

@@ -1,6 +1,14 @@
 // A small gateway: sandboxes that do nothing, snapshots that take as long as they are told to.
 import { createHmac } from "node:crypto";
-import { CALLBACK_KEY_LABEL, gateway as routes, TorporError, type InstanceEvent, type InstanceState, type SnapshotBody, type SnapshotFailure } from "@torpor/contracts";
+import {
+  CALLBACK_KEY_LABEL,
+  gateway as routes,
+  TorporError,
+  type InstanceEvent,
+  type InstanceState,
+  type SnapshotBody,
+  type SnapshotFailure,
+} from "@torpor/contracts";
 import { mounter, type Mounted } from "@torpor/http";
 import type { Clock } from "@torpor/kernel";
 
@@ -93,14 +101,29 @@ export class FakeGateway {
     image.state = isHeld ? "held" : "stored";
     instance.state = isHeld ? "held" : "running";
     this.log.push(`frozen ${name}`);
-    await this.#tell({ status: "completed", snapshot_id: image.id, instance_id: instance.id, metadata: body.callback.metadata, duration_ms: 150, frozen_ms: 120, size_bytes: 1000, held: isHeld });
+    await this.#tell({
+      status: "completed",
+      snapshot_id: image.id,
+      instance_id: instance.id,
+      metadata: body.callback.metadata,
+      duration_ms: 150,
+      frozen_ms: 120,
+      size_bytes: 1000,
+      held: isHeld,
+    });
   }
 
   async fail(name: string, reason: SnapshotFailure): Promise<void> {
     const pending = this.#pending.get(name);
     if (pending === undefined) return;
     this.#thaw(pending.instance);
-    await this.#tell({ status: "failed", instance_id: pending.instance.id, reason, error: reason, metadata: pending.body.callback.metadata });
+    await this.#tell({
+      status: "failed",
+      instance_id: pending.instance.id,
+      reason,
+      error: reason,
+      metadata: pending.body.callback.metadata,
+    });
   }
 
   /** A sandbox ends by itself. */
@@ -165,7 +188,8 @@ export class FakeGateway {
       mount(routes.snapshotInstance, async ({ params, body }) => this.#snapshot(params.name, body)),
       mount(routes.restoreSnapshot, async ({ params, body }) => {
         const image = this.images.get(params.snapshotId);
-        if (image === undefined || image.state === "consumed") throw new TorporError("memory_image_gone", `Cannot restore ${params.snapshotId}: it is gone`);
+        if (image === undefined || image.state === "consumed")
+          throw new TorporError("memory_image_gone", `Cannot restore ${params.snapshotId}: it is gone`);
         if (image.state !== "stored") throw new TorporError("sandbox_frozen", `Cannot restore ${params.snapshotId}: it is ${image.state}`);
         if (this.instances.has(body.name)) throw new TorporError("name_taken", `Cannot restore as ${body.name}`);
         image.state = "consumed";
@@ -180,18 +204,31 @@ export class FakeGateway {
   #ownRoutes(): Mounted[] {
     return [
       mount(routes.getInstance, async ({ params }) => this.#view(this.instance(params.name)) as never),
-      mount(routes.listInstances, async () => ({ instances: [...this.instances.values()].map((instance) => this.#view(instance)) }) as never),
+      mount(
+        routes.listInstances,
+        async () => ({ instances: [...this.instances.values()].map((instance) => this.#view(instance)) }) as never,
+      ),
       mount(routes.cancelSnapshot, async ({ params }) => {
         const instance = this.instances.get(params.name);
         this.log.push(`cancel ${params.name}`);
         if (instance === undefined || instance.state === "running") return { outcome: "none" as const };
         const pending = this.#pending.get(params.name);
         this.#thaw(instance);
-        if (pending !== undefined) await this.#tell({ status: "failed", instance_id: instance.id, reason: "canceled", metadata: pending.body.callback.metadata });
+        if (pending !== undefined)
+          await this.#tell({ status: "failed", instance_id: instance.id, reason: "canceled", metadata: pending.body.callback.metadata });
         return { outcome: "thawed" as const };
       }),
       mount(routes.listSnapshots, async () => ({
-        snapshots: [...this.images.values()].map((image) => ({ id: image.id, state: image.state, instanceName: image.name, image: "img", sizeBytes: 1000, frozenMs: 120, createdAt: image.createdAt, labels: {} })) as never,
+        snapshots: [...this.images.values()].map((image) => ({
+          id: image.id,
+          state: image.state,
+          instanceName: image.name,
+          image: "img",
+          sizeBytes: 1000,
+          frozenMs: 120,
+          createdAt: image.createdAt,
+          labels: {},
+        })) as never,
       })),
       mount(routes.commitSnapshot, async ({ params }) => {
         const image = this.images.get(params.snapshotId);
@@ -214,7 +251,15 @@ export class FakeGateway {
         this.images.delete(params.snapshotId);
         return undefined;
       }),
-      mount(routes.node, async () => ({ driver: "fake", canSnapshot: this.canSnapshot, cpuTotal: 4, memoryTotalBytes: this.memoryTotalBytes, memoryAvailableBytes: this.memoryTotalBytes, diskFreeBytes: 1e12, warnings: [] })),
+      mount(routes.node, async () => ({
+        driver: "fake",
+        canSnapshot: this.canSnapshot,
+        cpuTotal: 4,
+        memoryTotalBytes: this.memoryTotalBytes,
+        memoryAvailableBytes: this.memoryTotalBytes,
+        diskFreeBytes: 1e12,
+        warnings: [],
+      })),
       mount(routes.events, async ({ query, signal }) => {
         if (this.#events.every(({ cursor }) => cursor <= query.after)) {
           await new Promise<void>((resolve) => {
@@ -241,7 +286,16 @@ export class FakeGateway {
     }
     const serial = ++this.#serial;
     const address = this.#options.addresses === true ? `10.79.0.${serial + 1}` : null;
-    const instance: FakeInstance = { id: `sbx-${serial}`, name, address, metadata, env, state: "running", imageId: null, createdAt: new Date(this.#options.clock.nowMs()) };
+    const instance: FakeInstance = {
+      id: `sbx-${serial}`,
+      name,
+      address,
+      metadata,
+      env,
+      state: "running",
+      imageId: null,
+      createdAt: new Date(this.#options.clock.nowMs()),
+    };
     this.instances.set(name, instance);
     this.log.push(`create ${name}`);
     return { id: instance.id, address };
@@ -250,7 +304,12 @@ export class FakeGateway {
   async #snapshot(name: string, body: SnapshotBody) {
     const instance = this.instance(name);
     if (instance.state !== "running") throw new TorporError("sandbox_frozen", `Cannot snapshot ${name}: it is ${instance.state}`);
-    const image: FakeImage = { id: `mem_${String(++this.#serial).padStart(12, "0")}`, name, state: "writing", createdAt: new Date(this.#options.clock.nowMs()) };
+    const image: FakeImage = {
+      id: `mem_${String(++this.#serial).padStart(12, "0")}`,
+      name,
+      state: "writing",
+      createdAt: new Date(this.#options.clock.nowMs()),
+    };
     this.images.set(image.id, image);
     instance.state = "freezing";
     instance.imageId = image.id;

@@ -61,7 +61,16 @@ export class FakePlatform {
 
   /** A new run in the queue. */
   trigger(id = `run_${String(++this.#serial).padStart(4, "0")}abc`): string {
-    const run: FakeRun = { id, attemptNumber: 0, checkpoint: undefined, history: [], released: [], restoreOutcomes: [], completions: [], waitpointId: "" };
+    const run: FakeRun = {
+      id,
+      attemptNumber: 0,
+      checkpoint: undefined,
+      history: [],
+      released: [],
+      restoreOutcomes: [],
+      completions: [],
+      waitpointId: "",
+    };
     this.runs.set(id, run);
     this.#requeue(run);
     return id;
@@ -138,7 +147,8 @@ export class FakePlatform {
       }),
       mount(workerActions.completeSuspension, async ({ params, body }) => {
         const run = this.run(params.runId);
-        const isCurrent = last(run).snapshot.friendlyId === params.snapshotId && last(run).snapshot.executionStatus === "EXECUTING_WITH_WAITPOINTS";
+        const isCurrent =
+          last(run).snapshot.friendlyId === params.snapshotId && last(run).snapshot.executionStatus === "EXECUTING_WITH_WAITPOINTS";
         if (body.success && isCurrent) {
           run.checkpoint = { ...body.checkpoint, id: `checkpoint_${this.#id()}`, friendlyId: `checkpoint_${this.#id()}` };
           this.#append(run, "SUSPENDED");
@@ -169,7 +179,13 @@ export class FakePlatform {
         return { ok: true as const };
       }),
       mount(workerActions.liveCheckpoints, async ({ body }) => ({
-        live: body.locations.filter((location) => [...this.runs.values()].some((run) => run.checkpoint?.location === location && ["SUSPENDED", "QUEUED", "PENDING_EXECUTING"].includes(last(run).snapshot.executionStatus))),
+        live: body.locations.filter((location) =>
+          [...this.runs.values()].some(
+            (run) =>
+              run.checkpoint?.location === location &&
+              ["SUSPENDED", "QUEUED", "PENDING_EXECUTING"].includes(last(run).snapshot.executionStatus),
+          ),
+        ),
       })),
     ];
   }
@@ -205,7 +221,16 @@ export class FakePlatform {
       completedWaitpoints: waitpoints,
       backgroundWorker: { id: "worker_1", friendlyId: "worker_1", version: "20260101.1" },
       deployment: { id: "dep", friendlyId: "deployment_1" },
-      run: { id: run.id, friendlyId: run.id, isTest: false, isReplay: false, machine: machinePreset("small-1x"), attemptNumber: run.attemptNumber + (checkpoint === undefined ? 1 : 0), masterQueue: "main", traceContext: {} },
+      run: {
+        id: run.id,
+        friendlyId: run.id,
+        isTest: false,
+        isReplay: false,
+        machine: machinePreset("small-1x"),
+        attemptNumber: run.attemptNumber + (checkpoint === undefined ? 1 : 0),
+        masterQueue: "main",
+        traceContext: {},
+      },
       environment: { id: "env_1", type: "PRODUCTION" },
       organization: { id: "org_1" },
       project: { id: "project_1" },
@@ -222,7 +247,16 @@ export class FakePlatform {
       ...last(run),
       execution: {
         attempt: { number: run.attemptNumber, startedAt: now },
-        run: { id: run.id, payload: task.payload, payloadType: "application/json", createdAt: now, tags: [], isTest: false, isReplay: false, startedAt: now },
+        run: {
+          id: run.id,
+          payload: task.payload,
+          payloadType: "application/json",
+          createdAt: now,
+          tags: [],
+          isTest: false,
+          isReplay: false,
+          startedAt: now,
+        },
         task: { id: task.id, filePath: task.filePath },
         queue: { id: "queue_1", name: `task/${task.id}` },
         environment: { id: "env_1", slug: "prod", type: "PRODUCTION" as const },
@@ -234,7 +268,11 @@ export class FakePlatform {
     };
   }
 
-  #complete(at: { runId: string; snapshotId: string }, completion: { ok: boolean; retry?: { delay: number } | undefined }, forceRequeue: boolean) {
+  #complete(
+    at: { runId: string; snapshotId: string },
+    completion: { ok: boolean; retry?: { delay: number } | undefined },
+    forceRequeue: boolean,
+  ) {
     const run = this.#guarded(at, ["EXECUTING", "EXECUTING_WITH_WAITPOINTS", "PENDING_CANCEL"]);
     run.completions.push(completion);
     if (!completion.ok && completion.retry !== undefined && !forceRequeue) {
@@ -252,8 +290,10 @@ export class FakePlatform {
   #guarded(at: { runId: string; snapshotId: string }, allowed: readonly ExecutionStatus[]): FakeRun {
     const run = this.run(at.runId);
     const latest = last(run);
-    if (latest.snapshot.friendlyId !== at.snapshotId) throw new TorporError("snapshot_stale", `Cannot act on ${at.snapshotId}: the latest is ${latest.snapshot.friendlyId}`);
-    if (!allowed.includes(latest.snapshot.executionStatus)) throw new TorporError("request_unprocessable", `Cannot act on a run that is ${latest.snapshot.executionStatus}`);
+    if (latest.snapshot.friendlyId !== at.snapshotId)
+      throw new TorporError("snapshot_stale", `Cannot act on ${at.snapshotId}: the latest is ${latest.snapshot.friendlyId}`);
+    if (!allowed.includes(latest.snapshot.executionStatus))
+      throw new TorporError("request_unprocessable", `Cannot act on a run that is ${latest.snapshot.executionStatus}`);
     return run;
   }
 
@@ -268,8 +308,19 @@ export class FakePlatform {
     if (!keepsCheckpoint) run.checkpoint = undefined;
     run.history.push({
       version: "1",
-      snapshot: { id: friendlyId, friendlyId, executionStatus: status, description: status, createdAt: new Date(this.#options.clock.nowMs()) },
-      run: { id: run.id, friendlyId: run.id, status: RUN_STATUS[status] ?? "EXECUTING", attemptNumber: run.attemptNumber === 0 ? null : run.attemptNumber },
+      snapshot: {
+        id: friendlyId,
+        friendlyId,
+        executionStatus: status,
+        description: status,
+        createdAt: new Date(this.#options.clock.nowMs()),
+      },
+      run: {
+        id: run.id,
+        friendlyId: run.id,
+        status: RUN_STATUS[status] ?? "EXECUTING",
+        attemptNumber: run.attemptNumber === 0 ? null : run.attemptNumber,
+      },
       ...(run.checkpoint === undefined ? {} : { checkpoint: run.checkpoint }),
       completedWaitpoints: options.waitpoints ?? [],
     });

@@ -68,15 +68,24 @@ export class Loopback implements RouteCaller {
 
   call: RouteCaller["call"] = async <R>(declared: R, input: CallInput<R> = {}): Promise<CallOutcome<ReplyOf<R>>> => {
     const route = declared as Route;
-    this.calls.push({ path: route.path, method: route.method, params: (input.params ?? {}) as Record<string, string>, body: wire(input.body), headers: { ...input.headers } });
+    this.calls.push({
+      path: route.path,
+      method: route.method,
+      params: (input.params ?? {}) as Record<string, string>,
+      body: wire(input.body),
+      headers: { ...input.headers },
+    });
     const fault = this.down ? "refuse_connection" : this.#takeFault(route);
     if (fault === "refuse_connection") return { kind: "unreachable", happened: "no", message: "ECONNREFUSED" };
     if (fault === "lose_request") return { kind: "unreachable", happened: "maybe", message: "socket hang up" };
     if (typeof fault === "object" && "hold" in fault) await fault.hold;
     if (typeof fault === "object" && "status" in fault) return refused(fault.status, fault.code, "ordered by the test");
     const outcome = await this.#answer(route, input as CallInput<Route>);
-    if (fault === "garble") return { kind: "refused", status: 200, code: "reply_invalid", message: "Cannot understand the answer", mayRetry: false };
-    return (fault === "lose_reply" ? { kind: "unreachable", happened: "maybe", message: "socket hang up" } : outcome) as CallOutcome<ReplyOf<R>>;
+    if (fault === "garble")
+      return { kind: "refused", status: 200, code: "reply_invalid", message: "Cannot understand the answer", mayRetry: false };
+    return (fault === "lose_reply" ? { kind: "unreachable", happened: "maybe", message: "socket hang up" } : outcome) as CallOutcome<
+      ReplyOf<R>
+    >;
   };
 
   async #answer(route: Route, input: CallInput<Route>): Promise<CallOutcome<unknown>> {
@@ -98,7 +107,8 @@ export class Loopback implements RouteCaller {
       const answer = result instanceof Answer ? result : new Answer(result);
       const status = answer.status ?? route.status;
       const text = wire(answer.body);
-      if (status >= 400) return refused(status, (text as { code?: ErrorCode } | undefined)?.code, JSON.stringify(text), answer.headers["x-should-retry"]);
+      if (status >= 400)
+        return refused(status, (text as { code?: ErrorCode } | undefined)?.code, JSON.stringify(text), answer.headers["x-should-retry"]);
       return { kind: "ok", status, body: route.reply.parse(text) };
     } catch (error) {
       const answer = errorAnswer(error);

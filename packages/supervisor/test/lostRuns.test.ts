@@ -30,13 +30,16 @@ describe("a runner that dies", () => {
     [0, "exited", "TASK_PROCESS_EXITED_WITH_NON_ZERO_CODE"],
     [137, "killed: out of memory", "TASK_PROCESS_OOM_KILLED"],
     [139, "exited", "TASK_PROCESS_SIGSEGV"],
-  ])("while it executes (exit code %s, %s): its attempt fails with %s at once, to be retried by the task's own policy", async (exitCode, reason, code) => {
-    await started();
-    const runner = await node.executing();
-    node.gateway.exit(runner.name, exitCode, reason);
-    await node.clock.advance(100);
-    expect(node.platform.run(runner.runId).completions).toMatchObject([{ ok: false, error: { type: "INTERNAL_ERROR", code } }]);
-  });
+  ])(
+    "while it executes (exit code %s, %s): its attempt fails with %s at once, to be retried by the task's own policy",
+    async (exitCode, reason, code) => {
+      await started();
+      const runner = await node.executing();
+      node.gateway.exit(runner.name, exitCode, reason);
+      await node.clock.advance(100);
+      expect(node.platform.run(runner.runId).completions).toMatchObject([{ ok: false, error: { type: "INTERNAL_ERROR", code } }]);
+    },
+  );
 
   it("while it waits, and while the platform is away: it is told when the platform is back", async () => {
     await started();
@@ -72,7 +75,9 @@ describe("a runner that dies", () => {
     await started();
     const runner = await node.executing();
     node.platform.run(runner.runId).attemptNumber = 2;
-    node.platform.run(runner.runId).history.push({ ...node.platform.latest(runner.runId), run: { ...node.platform.latest(runner.runId).run, attemptNumber: 2 } });
+    node.platform
+      .run(runner.runId)
+      .history.push({ ...node.platform.latest(runner.runId), run: { ...node.platform.latest(runner.runId).run, attemptNumber: 2 } });
     node.gateway.exit(runner.name, 1);
     await node.clock.advance(100);
     expect(node.platform.run(runner.runId).completions).toEqual([]);
@@ -166,12 +171,17 @@ describe("a run that has left its runner", () => {
     const runner = await node.waiting();
     const { runId } = runner;
     // Accepted, unknown to this node, and executed elsewhere under the same attempt number.
-    await node.platformLink.call(workerActions.completeSuspension, { params: { runId, snapshotId: runner.snapshotId }, body: { success: true, checkpoint: { type: "COMPUTE", location: "mem_elsewhere0" } } });
+    await node.platformLink.call(workerActions.completeSuspension, {
+      params: { runId, snapshotId: runner.snapshotId },
+      body: { success: true, checkpoint: { type: "COMPUTE", location: "mem_elsewhere0" } },
+    });
     void node.core.consumers.drain();
     await node.clock.advance(2_000);
     node.platform.wake(runId);
     await node.platformLink.call(workerActions.dequeue, { body: {} });
-    await node.platformLink.call(workerActions.continueRun, { params: { runId, snapshotId: node.platform.latest(runId).snapshot.friendlyId } });
+    await node.platformLink.call(workerActions.continueRun, {
+      params: { runId, snapshotId: node.platform.latest(runId).snapshot.friendlyId },
+    });
     expect(node.platform.status(runId)).toBe("EXECUTING");
     node.gateway.exit(runner.name, 0);
     await node.clock.advance(1_000);

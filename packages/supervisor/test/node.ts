@@ -1,6 +1,4 @@
 // A node for tests: the real supervisor between a small platform and a small gateway, on a clock that the test turns.
-import { workload, WORKLOAD_HEADERS } from "@torpor/contracts";
-import type { CallOutcome } from "@torpor/http";
 import { ManualClock, type Random } from "@torpor/kernel";
 import { createMetrics, silentLog } from "@torpor/observe";
 import type { RouteCaller } from "../src/callers.ts";
@@ -10,6 +8,7 @@ import { snapshotComplete } from "../src/workload/routes.ts";
 import { FakeGateway } from "./fakeGateway.ts";
 import { FakePlatform } from "./fakePlatform.ts";
 import { Loopback } from "./loopback.ts";
+import { TestRunner } from "./runner.ts";
 
 export const ENV = {
   TRIGGER_API_URL: "http://platform.test",
@@ -138,7 +137,9 @@ export class TestNode {
   }
 
   events(runId: string): string[] {
-    return this.platform.timeline.filter((line) => line.runId === runId).map(({ event }) => `${event.name}${event.reason === undefined ? "" : `:${event.reason}`}`);
+    return this.platform.timeline
+      .filter((line) => line.runId === runId)
+      .map(({ event }) => `${event.name}${event.reason === undefined ? "" : `:${event.reason}`}`);
   }
 
   /** The events of its sleep alone. */
@@ -166,7 +167,10 @@ export class TestNode {
       platform: whileAlive(this.platformLink),
       gateway: whileAlive(this.gatewayLink),
       broker: this.#options.broker ?? null,
-      subscriptions: { subscribe: (id) => void (!death.aborted && this.subscribed.add(id)), unsubscribe: (id) => void (!death.aborted && this.subscribed.delete(id)) },
+      subscriptions: {
+        subscribe: (id) => void (!death.aborted && this.subscribed.add(id)),
+        unsubscribe: (id) => void (!death.aborted && this.subscribed.delete(id)),
+      },
       address: () => ({ protocol: "http", domain: "127.0.0.1", port: 8020 }),
       callbackUrl: () => "http://127.0.0.1:8020/api/v1/compute/snapshot-complete",
       stop: this.#stop.signal,
@@ -175,67 +179,13 @@ export class TestNode {
 
   #serve(): Loopback {
     const { core } = this;
-    return new Loopback(core.routes).authenticate(async (headers, remoteAddress) => await core.authenticators.sandbox({ headers, remoteAddress, params: {}, rawBody: undefined }));
+    return new Loopback(core.routes).authenticate(
+      async (headers, remoteAddress) => await core.authenticators.sandbox({ headers, remoteAddress, params: {}, rawBody: undefined }),
+    );
   }
 }
 
 const print = (fields: object, message: string): void => void process.stderr.write(`${message} ${JSON.stringify(fields)}\n`);
 const printLog: typeof silentLog = { debug: () => {}, info: print, warn: print, error: print, with: () => printLog };
 
-/** A runner as the supervisor sees it: its calls, with its id. */
-export class TestRunner {
-  readonly #node: TestNode;
-  readonly runId: string;
-  name: string;
-  /** What it says it is. */
-  claim: string;
-  snapshotId: string;
-  remoteAddress = "127.0.0.1";
-
-  constructor(node: TestNode, runId: string, name: string) {
-    this.#node = node;
-    this.runId = runId;
-    this.name = name;
-    this.claim = name;
-    this.snapshotId = node.platform.latest(runId).snapshot.friendlyId;
-  }
-
-  async start(): Promise<CallOutcome<unknown>> {
-    const outcome = await this.call(workload.startAttempt, {});
-    if (outcome.kind === "ok") this.snapshotId = (outcome.body as { snapshot: { friendlyId: string } }).snapshot.friendlyId;
-    return outcome;
-  }
-
-  suspend(): Promise<CallOutcome<unknown>> {
-    return this.call(workload.suspend);
-  }
-
-  continue(snapshotId = this.snapshotId): Promise<CallOutcome<unknown>> {
-    this.snapshotId = snapshotId;
-    return this.call(workload.continueRun);
-  }
-
-  heartbeat(): Promise<CallOutcome<unknown>> {
-    return this.call(workload.heartbeat, {});
-  }
-
-  complete(completion: Record<string, unknown> = { ok: true, id: this.runId, outputType: "application/json" }): Promise<CallOutcome<unknown>> {
-    return this.call(workload.completeAttempt, { completion });
-  }
-
-  async since(): Promise<string[]> {
-    const outcome = await this.call(workload.snapshotsSince);
-    if (outcome.kind !== "ok") throw new Error(`since: ${outcome.message}`);
-    const { snapshots } = outcome.body as { snapshots: { snapshot: { friendlyId: string; executionStatus: string } }[] };
-    this.snapshotId = snapshots.at(-1)?.snapshot.friendlyId ?? this.snapshotId;
-    return snapshots.map(({ snapshot }) => snapshot.executionStatus);
-  }
-
-  /** Makes a call as this runner; `withId: false` as one so old that it does not say who it is. */
-  call(route: unknown, body?: unknown, options: { readonly withId?: boolean } = {}): Promise<CallOutcome<unknown>> {
-    const { workload: link } = this.#node;
-    link.remoteAddress = this.remoteAddress;
-    const headers = { [WORKLOAD_HEADERS.deploymentVersion]: "1", [WORKLOAD_HEADERS.projectRef]: "proj", ...(options.withId === false ? {} : { [WORKLOAD_HEADERS.runnerId]: this.claim }) };
-    return link.call(route as never, { params: { runId: this.runId, snapshotId: this.snapshotId } as never, headers, ...(body === undefined ? {} : { body: body as never }) });
-  }
-}
+export { TestRunner };

@@ -117,7 +117,12 @@ describe("the platform is lost while a run falls asleep", () => {
     await started();
     const runner = await node.executing();
     node.platformLink.failNext(workerActions.completeAttempt, "lose_reply");
-    const answered = runner.complete({ ok: false, id: runner.runId, error: { type: "STRING_ERROR", raw: "x" }, retry: { timestamp: 1, delay: 0 } });
+    const answered = runner.complete({
+      ok: false,
+      id: runner.runId,
+      error: { type: "STRING_ERROR", raw: "x" },
+      retry: { timestamp: 1, delay: 0 },
+    });
     await node.clock.advance(2_000);
     expect(await answered).toMatchObject({ kind: "ok", body: { result: { attemptStatus: "RETRY_IMMEDIATELY" } } });
   });

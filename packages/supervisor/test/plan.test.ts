@@ -5,7 +5,15 @@ import { planLaunch, type LaunchFacts, type LaunchPlan } from "../src/launch/pla
 import { readNotes, judgeAdoption, holdsRun } from "../src/runners/adoption.ts";
 import { hasEnded, INTENT_TRANSITIONS, nextIntentState, printLifeCycle, type IntentState } from "../src/snapshot/lifeCycle.ts";
 
-const ROOM: LaunchFacts = { hasCheckpoint: false, hasImage: true, needs: { cpu: 1, memoryGib: 1 }, free: { cpu: 2, memoryGib: 2 }, nodeIsEmpty: false, canAskWarm: false, draining: false };
+const ROOM: LaunchFacts = {
+  hasCheckpoint: false,
+  hasImage: true,
+  needs: { cpu: 1, memoryGib: 1 },
+  free: { cpu: 2, memoryGib: 2 },
+  nodeIsEmpty: false,
+  canAskWarm: false,
+  draining: false,
+};
 const FULL = { free: { cpu: 0.5, memoryGib: 2 } };
 
 describe("what becomes of a run that was handed out", () => {
@@ -29,11 +37,19 @@ describe("what becomes of a run that was handed out", () => {
 
 describe("names of runners", () => {
   it("say run, attempt and try", () => {
-    expect([freshName("run_abc", 1), freshName("run_abc", 3), freshName("run_abc", 1, 2), freshName("run_abc", 2, 3)]).toEqual(["runner-abc", "runner-abc-attempt-3", "runner-abc-r2", "runner-abc-attempt-2-r3"]);
+    expect([freshName("run_abc", 1), freshName("run_abc", 3), freshName("run_abc", 1, 2), freshName("run_abc", 2, 3)]).toEqual([
+      "runner-abc",
+      "runner-abc-attempt-3",
+      "runner-abc-r2",
+      "runner-abc-attempt-2-r3",
+    ]);
   });
 
   it("of two checkpoints that end alike differ only by their counter, which is why there is one", () => {
-    expect([restoredName("run_abc", "checkpoint_1xxxxxxxx", 1), restoredName("run_abc", "checkpoint_1xxxxxxxx", 2)]).toEqual(["runner-abc-xxxxxxxx", "runner-abc-xxxxxxxx-2"]);
+    expect([restoredName("run_abc", "checkpoint_1xxxxxxxx", 1), restoredName("run_abc", "checkpoint_1xxxxxxxx", 2)]).toEqual([
+      "runner-abc-xxxxxxxx",
+      "runner-abc-xxxxxxxx-2",
+    ]);
   });
 });
 
@@ -78,11 +94,24 @@ describe("the life of an intent", () => {
 /** The latest snapshot of a run, as far as it matters here. */
 function latest(executionStatus: string, change: object = {}): never {
   const snapshot = { id: "x", friendlyId: "snapshot_5", executionStatus, description: "", createdAt: new Date(0) };
-  return { version: "1", snapshot, run: { id: "r", friendlyId: "run_1", status: "EXECUTING", attemptNumber: 1 }, completedWaitpoints: [], ...change } as never;
+  return {
+    version: "1",
+    snapshot,
+    run: { id: "r", friendlyId: "run_1", status: "EXECUTING", attemptNumber: 1 },
+    completedWaitpoints: [],
+    ...change,
+  } as never;
 }
 
 describe("a sandbox that is found at a start", () => {
-  const notes = { runId: "run_1", snapshotId: "snapshot_2", lineage: [], attemptNumber: 1, room: { cpu: 1, memoryGib: 1 }, isRestored: false };
+  const notes = {
+    runId: "run_1",
+    snapshotId: "snapshot_2",
+    lineage: [],
+    attemptNumber: 1,
+    room: { cpu: 1, memoryGib: 1 },
+    isRestored: false,
+  };
   const ours = { checkpoint: { id: "c", friendlyId: "c", type: "COMPUTE", location: "mem_1" } };
 
   it.each([

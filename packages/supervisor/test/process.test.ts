@@ -17,8 +17,16 @@ afterEach(async () => {
 
 /** A runner's socket; `notified` are the runs that it was told of. */
 function runnerSocket(runnerId: string | undefined): { readonly socket: Socket; readonly notified: string[] } {
-  const headers: Record<string, string> = { [WORKLOAD_HEADERS.deploymentId]: "deployment_1", ...(runnerId === undefined ? {} : { [WORKLOAD_HEADERS.runnerId]: runnerId }) };
-  const socket = io(`${wire.supervisor.workloadUrl}/workload`, { transports: ["websocket"], extraHeaders: headers, forceNew: true, reconnection: false });
+  const headers: Record<string, string> = {
+    [WORKLOAD_HEADERS.deploymentId]: "deployment_1",
+    ...(runnerId === undefined ? {} : { [WORKLOAD_HEADERS.runnerId]: runnerId }),
+  };
+  const socket = io(`${wire.supervisor.workloadUrl}/workload`, {
+    transports: ["websocket"],
+    extraHeaders: headers,
+    forceNew: true,
+    reconnection: false,
+  });
   const notified: string[] = [];
   socket.on("run:notify", (message: { run: { friendlyId: string } }) => void notified.push(message.run.friendlyId));
   opened.push(socket);
@@ -29,7 +37,12 @@ async function post(path: string, runnerId: string, body = "{}"): Promise<{ stat
   const answer = await fetch(`${wire.supervisor.workloadUrl}${path}`, {
     method: "POST",
     body,
-    headers: { "content-type": "text/plain;charset=UTF-8", [WORKLOAD_HEADERS.runnerId]: runnerId, [WORKLOAD_HEADERS.deploymentVersion]: "1", [WORKLOAD_HEADERS.projectRef]: "p" },
+    headers: {
+      "content-type": "text/plain;charset=UTF-8",
+      [WORKLOAD_HEADERS.runnerId]: runnerId,
+      [WORKLOAD_HEADERS.deploymentVersion]: "1",
+      [WORKLOAD_HEADERS.projectRef]: "p",
+    },
   });
   await answer.text();
   return { status: answer.status, connection: answer.headers.get("connection") };
@@ -120,7 +133,10 @@ describe("the workload server", () => {
   it("answers JSON of any label, and closes every connection", async () => {
     wire = await startWire();
     const { runId, name } = await executing();
-    const answer = await post(`/api/v1/workload-actions/runs/${runId}/snapshots/${wire.platform.latest(runId).snapshot.friendlyId}/heartbeat`, name);
+    const answer = await post(
+      `/api/v1/workload-actions/runs/${runId}/snapshots/${wire.platform.latest(runId).snapshot.friendlyId}/heartbeat`,
+      name,
+    );
     expect(answer).toEqual({ status: 200, connection: "close" });
     expect((await post(`/api/v1/workload-actions/runs/${runId}/snapshots/s/heartbeat`, name, "{")).status).toBe(400);
   });
@@ -148,7 +164,10 @@ interface Ended {
 }
 
 /** The supervisor as a process; `signal` is sent when it has said that it takes runs. */
-async function run(env: Record<string, string>, options: { readonly signal?: NodeJS.Signals; readonly closeStdin?: boolean } = {}): Promise<Ended> {
+async function run(
+  env: Record<string, string>,
+  options: { readonly signal?: NodeJS.Signals; readonly closeStdin?: boolean } = {},
+): Promise<Ended> {
   const main = join(import.meta.dirname, "../src/main.ts");
   const child = spawn(process.execPath, [main], { env: { PATH: process.env["PATH"] ?? "", ...env }, stdio: ["pipe", "pipe", "pipe"] });
   let output = "";
@@ -171,7 +190,13 @@ async function run(env: Record<string, string>, options: { readonly signal?: Nod
 
 /** Everything that the process needs to find its neighbours. */
 function envFor({ platformUrl, gatewayUrl }: Wire): Record<string, string> {
-  return { ...ENV, TRIGGER_API_URL: platformUrl, OTEL_EXPORTER_OTLP_ENDPOINT: `${platformUrl}/otel`, COMPUTE_GATEWAY_URL: gatewayUrl, TRIGGER_WORKLOAD_API_PORT_INTERNAL: "0" };
+  return {
+    ...ENV,
+    TRIGGER_API_URL: platformUrl,
+    OTEL_EXPORTER_OTLP_ENDPOINT: `${platformUrl}/otel`,
+    COMPUTE_GATEWAY_URL: gatewayUrl,
+    TRIGGER_WORKLOAD_API_PORT_INTERNAL: "0",
+  };
 }
 
 describe("the process", () => {

@@ -37,7 +37,9 @@ class ProcessHost implements FakeHost {
   onExit: (name: string, code: number | null) => void = () => {};
 
   async create(name: string, env: Readonly<Record<string, string>>): Promise<void> {
-    const metadata = createServer((_request, response) => void response.setHeader("connection", "close").end(JSON.stringify(this.#envOf(child))));
+    const metadata = createServer(
+      (_request, response) => void response.setHeader("connection", "close").end(JSON.stringify(this.#envOf(child))),
+    );
     await new Promise<void>((resolve) => void metadata.listen(0, "127.0.0.1", resolve));
     const child = spawn(process.execPath, [app.controller], {
       cwd: app.dir,
@@ -116,11 +118,13 @@ class Network {
     const far = connect(this.target, "127.0.0.1");
     for (const socket of [near, far]) {
       this.#sockets.add(socket);
-      socket.on("error", () => {}).once("close", () => {
-        this.#sockets.delete(socket);
-        near.destroy();
-        far.destroy();
-      });
+      socket
+        .on("error", () => {})
+        .once("close", () => {
+          this.#sockets.delete(socket);
+          near.destroy();
+          far.destroy();
+        });
     }
     near.pipe(far).pipe(near);
   });
@@ -156,7 +160,11 @@ async function started(payload: object, env: Record<string, string> = {}): Promi
   host = new ProcessHost();
   network = new Network();
   const port = await network.listen();
-  wire = await startWire({ host, env: { TRIGGER_WORKLOAD_API_PORT_EXTERNAL: String(port), ...env }, task: { id: "cancelled", filePath: "src/trigger/cancelled.ts", payload: JSON.stringify(payload) } });
+  wire = await startWire({
+    host,
+    env: { TRIGGER_WORKLOAD_API_PORT_EXTERNAL: String(port), ...env },
+    task: { id: "cancelled", filePath: "src/trigger/cancelled.ts", payload: JSON.stringify(payload) },
+  });
   network.target = Number(new URL(wire.supervisor.workloadUrl).port);
   host.onExit = (name, code) => {
     if (wire.gateway.instances.has(name)) wire.gateway.exit(name, code);
@@ -191,7 +199,17 @@ describe("the npm runner 4.8.3, unmodified", () => {
     const tookMs = performance.now() - wokenAt;
     if (process.env["TEST_LOG"] !== undefined) process.stderr.write(`from the wait's end to the completion: ${Math.round(tookMs)} ms\n`);
     expect(tookMs).toBeLessThan(2_000); // its next poll is 30 s away
-    expect(wire.platform.statuses(runId)).toEqual(["QUEUED", "PENDING_EXECUTING", "EXECUTING", "EXECUTING_WITH_WAITPOINTS", "SUSPENDED", "QUEUED", "PENDING_EXECUTING", "EXECUTING", "FINISHED"]);
+    expect(wire.platform.statuses(runId)).toEqual([
+      "QUEUED",
+      "PENDING_EXECUTING",
+      "EXECUTING",
+      "EXECUTING_WITH_WAITPOINTS",
+      "SUSPENDED",
+      "QUEUED",
+      "PENDING_EXECUTING",
+      "EXECUTING",
+      "FINISHED",
+    ]);
     expect(wire.platform.run(runId).completions).toMatchObject([{ ok: true }]);
   });
 

@@ -12,7 +12,10 @@ async function started(options: NodeOptions = {}): Promise<TestNode> {
 
 describe("a sleeping run", () => {
   it("whose memory image is gone or does not match is failed with that reason, and starts over", async () => {
-    for (const [code, status, reason] of [["memory_image_gone", 404, "memory_image_gone"], ["memory_image_refused", 422, "memory_image_refused"]] as const) {
+    for (const [code, status, reason] of [
+      ["memory_image_gone", 404, "memory_image_gone"],
+      ["memory_image_refused", 422, "memory_image_refused"],
+    ] as const) {
       await started();
       const runner = await node.asleep();
       node.gatewayLink.failNext(gateway.restoreSnapshot, { status, code });
@@ -52,28 +55,36 @@ describe("a sleeping run", () => {
   it("whose original is not destroyed yet for the gateway's part is asked for again until it is (L5)", async () => {
     await started();
     const runner = await node.asleep();
-    node.gatewayLink.failNext(gateway.restoreSnapshot, ...Array.from({ length: 6 }, () => ({ status: 409, code: "sandbox_frozen" }) as const));
+    node.gatewayLink.failNext(
+      gateway.restoreSnapshot,
+      ...Array.from({ length: 6 }, () => ({ status: 409, code: "sandbox_frozen" }) as const),
+    );
     node.platform.wake(runner.runId);
     await node.clock.advance(1_000);
     expect(node.platform.status(runner.runId)).toBe("EXECUTING");
     expect(node.gateway.names().length).toBe(1);
   });
 
-  it.each([true, false])("handed out before we know that its suspension was accepted: its image is not lost with the original (L5, foreign gateway: %s)", async (foreignGateway) => {
-    await started({ foreignGateway });
-    const runner = await node.waiting();
-    const outage = Array.from({ length: 3 }, () => ({ status: 503 }));
-    node.platformLink.failNext(workerActions.completeSuspension, "lose_reply", ...outage);
-    node.platformLink.failNext(workerActions.latestSnapshot, "pass", ...outage);
-    await node.clock.advance(5_300);
-    expect(node.core.intents.of(runner.runId)?.state).toBe("held");
-    node.platform.wake(runner.runId);
-    await node.clock.advance(10_000);
-    expect(node.platform.status(runner.runId)).toBe("EXECUTING");
-    const { log } = node.gateway;
-    expect(log.findIndex((line) => line === `delete ${runner.name}` || line === `commit ${runner.name}`)).toBeLessThan(log.findLastIndex((line) => line.startsWith("create")));
-    expect(node.gateway.names()).not.toContain(runner.name);
-  });
+  it.each([true, false])(
+    "handed out before we know that its suspension was accepted: its image is not lost with the original (L5, foreign gateway: %s)",
+    async (foreignGateway) => {
+      await started({ foreignGateway });
+      const runner = await node.waiting();
+      const outage = Array.from({ length: 3 }, () => ({ status: 503 }));
+      node.platformLink.failNext(workerActions.completeSuspension, "lose_reply", ...outage);
+      node.platformLink.failNext(workerActions.latestSnapshot, "pass", ...outage);
+      await node.clock.advance(5_300);
+      expect(node.core.intents.of(runner.runId)?.state).toBe("held");
+      node.platform.wake(runner.runId);
+      await node.clock.advance(10_000);
+      expect(node.platform.status(runner.runId)).toBe("EXECUTING");
+      const { log } = node.gateway;
+      expect(log.findIndex((line) => line === `delete ${runner.name}` || line === `commit ${runner.name}`)).toBeLessThan(
+        log.findLastIndex((line) => line.startsWith("create")),
+      );
+      expect(node.gateway.names()).not.toContain(runner.name);
+    },
+  );
 
   it("whose restore may have happened is looked up, and goes on", async () => {
     await started();
@@ -129,7 +140,10 @@ describe("a sleeping run", () => {
     node.platform.wake(runner.runId);
     await node.clock.advance(100);
     const [name = ""] = node.gateway.names();
-    node.platform.run(runner.runId).history.push({ ...node.platform.latest(runner.runId), snapshot: { ...node.platform.latest(runner.runId).snapshot, friendlyId: "snapshot_9999999999", executionStatus: "FINISHED" } });
+    node.platform.run(runner.runId).history.push({
+      ...node.platform.latest(runner.runId),
+      snapshot: { ...node.platform.latest(runner.runId).snapshot, friendlyId: "snapshot_9999999999", executionStatus: "FINISHED" },
+    });
     held.resolve();
     await node.clock.advance(100);
     expect(node.gateway.names()).not.toContain(name);
@@ -160,7 +174,12 @@ describe("a sleeping run", () => {
 
   it("an image that is younger than a minute is not swept, whatever the platform says of it: its report may be on its way", async () => {
     await started();
-    node.gateway.images.set("mem_000000000001", { id: "mem_000000000001", name: "x", state: "stored", createdAt: new Date(node.clock.nowMs()) });
+    node.gateway.images.set("mem_000000000001", {
+      id: "mem_000000000001",
+      name: "x",
+      state: "stored",
+      createdAt: new Date(node.clock.nowMs()),
+    });
     await node.clock.advance(59_000);
     await node.core.sweeper.sweep();
     expect(node.gateway.images.size).toBe(1);

@@ -11,14 +11,24 @@ async function started(options: NodeOptions = {}): Promise<TestNode> {
 }
 
 describe("suspend", () => {
-  it.each([WORKLOAD_HEADERS.deploymentVersion, WORKLOAD_HEADERS.projectRef])("without %s is refused with ok:false, and the runner waits in memory", async (header) => {
-    await started();
-    const runner = await node.executing();
-    const headers = { [WORKLOAD_HEADERS.runnerId]: runner.claim, [WORKLOAD_HEADERS.deploymentVersion]: "1", [WORKLOAD_HEADERS.projectRef]: "p" };
-    delete headers[header];
-    const outcome = await node.workload.call(workload.suspend, { params: { runId: runner.runId, snapshotId: runner.snapshotId }, headers });
-    expect(outcome).toMatchObject({ kind: "refused", status: 400, message: expect.stringContaining(header) as string });
-  });
+  it.each([WORKLOAD_HEADERS.deploymentVersion, WORKLOAD_HEADERS.projectRef])(
+    "without %s is refused with ok:false, and the runner waits in memory",
+    async (header) => {
+      await started();
+      const runner = await node.executing();
+      const headers = {
+        [WORKLOAD_HEADERS.runnerId]: runner.claim,
+        [WORKLOAD_HEADERS.deploymentVersion]: "1",
+        [WORKLOAD_HEADERS.projectRef]: "p",
+      };
+      delete headers[header];
+      const outcome = await node.workload.call(workload.suspend, {
+        params: { runId: runner.runId, snapshotId: runner.snapshotId },
+        headers,
+      });
+      expect(outcome).toMatchObject({ kind: "refused", status: 400, message: expect.stringContaining(header) as string });
+    },
+  );
 
   it("is refused when the gateway cannot freeze, and when snapshots are off", async () => {
     await started({ env: { COMPUTE_SNAPSHOTS_ENABLED: "false" } });

@@ -25,7 +25,14 @@ function callbackOf(runner: TestRunner, change: { metadata?: Record<string, stri
   const asked = node.gatewayLink.callsOf(gateway.snapshotInstance).at(-1)?.body as { callback: { metadata: Record<string, string> } };
   const instance = node.gateway.instance(runner.name);
   return Buffer.from(
-    JSON.stringify({ status: "completed", snapshot_id: instance.imageId, instance_id: instance.id, held: true, metadata: { ...asked.callback.metadata, ...change.metadata }, ...change.payload }),
+    JSON.stringify({
+      status: "completed",
+      snapshot_id: instance.imageId,
+      instance_id: instance.id,
+      held: true,
+      metadata: { ...asked.callback.metadata, ...change.metadata },
+      ...change.payload,
+    }),
   );
 }
 
@@ -52,13 +59,16 @@ describe("callbacks of the gateway (L15)", () => {
     expect(await node.deliver(body, signed(body, ENV.COMPUTE_GATEWAY_AUTH_TOKEN, node.clock.nowMs() - 3_600_000))).toBe(401);
   });
 
-  it.each(["runId", "snapshotFriendlyId", "snapshotCallbackNonce", "snapshotCallbackToken"])("with another %s are refused although the signature is right", async (field) => {
-    await started();
-    const runner = await frozen();
-    const body = callbackOf(runner, { metadata: { [field]: "other" } });
-    expect(await node.deliver(body, signed(body))).toBe(401);
-    expect(node.core.intents.of(runner.runId)?.state).toBe("freezing");
-  });
+  it.each(["runId", "snapshotFriendlyId", "snapshotCallbackNonce", "snapshotCallbackToken"])(
+    "with another %s are refused although the signature is right",
+    async (field) => {
+      await started();
+      const runner = await frozen();
+      const body = callbackOf(runner, { metadata: { [field]: "other" } });
+      expect(await node.deliver(body, signed(body))).toBe(401);
+      expect(node.core.intents.of(runner.runId)?.state).toBe("freezing");
+    },
+  );
 
   it("of another sandbox are refused", async () => {
     await started();
@@ -144,7 +154,13 @@ describe("who a sandbox is (L14)", () => {
     const owner = await node.waiting();
     const other = await node.executing();
     const intruder = new TestRunner(node, owner.runId, other.name);
-    for (const attempt of [() => intruder.complete(), () => intruder.continue(), () => intruder.heartbeat(), () => intruder.call(workload.snapshotsSince), () => intruder.start()]) {
+    for (const attempt of [
+      () => intruder.complete(),
+      () => intruder.continue(),
+      () => intruder.heartbeat(),
+      () => intruder.call(workload.snapshotsSince),
+      () => intruder.start(),
+    ]) {
       expect(await attempt()).toMatchObject({ kind: "refused", status: 403 });
     }
     expect(await intruder.suspend()).toMatchObject({ kind: "refused", status: 400 });
@@ -166,7 +182,15 @@ describe("who a sandbox is (L14)", () => {
 
 describe("deployment tokens", () => {
   const secret = new Secret("0123456789abcdef");
-  const claims = { ver: 1 as const, deployment: "deployment_1", deployment_version: "1", environment_id: "env_1", environment_type: "PRODUCTION", org_id: "o", project_id: "p" };
+  const claims = {
+    ver: 1 as const,
+    deployment: "deployment_1",
+    deployment_version: "1",
+    environment_id: "env_1",
+    environment_type: "PRODUCTION",
+    org_id: "o",
+    project_id: "p",
+  };
   const options = { secret, expiresAt: new Date("2032-01-01") };
 
   it("the same deployment has the same token, because warm starts match by it", async () => {
@@ -177,7 +201,10 @@ describe("deployment tokens", () => {
     const token = await signDeploymentToken(claims, { ...options, secret: new Secret("fedcba9876543210") });
     expect((await readDeploymentToken(token, secret)).kind).toBe("invalid");
     expect((await readDeploymentToken("deployment_1", secret)).kind).toBe("bare_id");
-    expect(await readDeploymentToken(await signDeploymentToken(claims, options), secret)).toMatchObject({ kind: "valid", claims: { environment_id: "env_1" } });
+    expect(await readDeploymentToken(await signDeploymentToken(claims, options), secret)).toMatchObject({
+      kind: "valid",
+      claims: { environment_id: "env_1" },
+    });
   });
 
   it("enforced, are what runners are given, and a bad one is 401", async () => {
@@ -185,7 +212,11 @@ describe("deployment tokens", () => {
     const runner = await node.executing();
     const token = node.gateway.instance(runner.name).env["TRIGGER_DEPLOYMENT_ID"] ?? "";
     const call = (deploymentId: string) =>
-      node.workload.call(workload.heartbeat, { params: { runId: runner.runId, snapshotId: runner.snapshotId }, body: {}, headers: { [WORKLOAD_HEADERS.runnerId]: runner.claim, [WORKLOAD_HEADERS.deploymentId]: deploymentId } });
+      node.workload.call(workload.heartbeat, {
+        params: { runId: runner.runId, snapshotId: runner.snapshotId },
+        body: {},
+        headers: { [WORKLOAD_HEADERS.runnerId]: runner.claim, [WORKLOAD_HEADERS.deploymentId]: deploymentId },
+      });
     expect((await call(token)).kind).toBe("ok");
     expect(await call(`${token}x`)).toMatchObject({ kind: "refused", status: 401 });
     expect(node.platformLink.callsOf(workerActions.runHeartbeat).at(-1)?.headers["x-trigger-worker-environment-id"]).toBe("env_1");
@@ -213,7 +244,13 @@ describe("refusals of the platform", () => {
   it("keys that we do not know reach the platform and the runner", async () => {
     await started();
     const runner = await node.executing();
-    await runner.call(workload.completeAttempt, { completion: { ok: true, id: runner.runId, outputType: "x", somethingNew: 1 }, alsoNew: 2 });
-    expect(node.platformLink.callsOf(workerActions.completeAttempt).at(-1)?.body).toMatchObject({ completion: { somethingNew: 1 }, alsoNew: 2 });
+    await runner.call(workload.completeAttempt, {
+      completion: { ok: true, id: runner.runId, outputType: "x", somethingNew: 1 },
+      alsoNew: 2,
+    });
+    expect(node.platformLink.callsOf(workerActions.completeAttempt).at(-1)?.body).toMatchObject({
+      completion: { somethingNew: 1 },
+      alsoNew: 2,
+    });
   });
 });

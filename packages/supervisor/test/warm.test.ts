@@ -43,7 +43,10 @@ describe("warm-start hand-off", () => {
     await started(true);
     const runId = node.platform.trigger();
     await node.clock.advance(10);
-    await node.platformLink.call(workerActions.startAttempt, { params: { runId, snapshotId: node.platform.latest(runId).snapshot.friendlyId }, body: {} });
+    await node.platformLink.call(workerActions.startAttempt, {
+      params: { runId, snapshotId: node.platform.latest(runId).snapshot.friendlyId },
+      body: {},
+    });
     await node.clock.advance(5_000);
     expect(node.gateway.names()).toEqual([]);
   });
@@ -132,7 +135,10 @@ describe("warm-start hand-off", () => {
     const runId = node.platform.trigger();
     await node.clock.advance(10);
     const runner = await begin(runId, "runner-idle");
-    await runner.call((await import("@torpor/contracts")).workload.completeAttempt, { completion: { ok: false, id: runId, error: { type: "STRING_ERROR", raw: "x" } }, forceRequeue: true });
+    await runner.call((await import("@torpor/contracts")).workload.completeAttempt, {
+      completion: { ok: false, id: runId, error: { type: "STRING_ERROR", raw: "x" } },
+      forceRequeue: true,
+    });
     await node.clock.advance(100);
     expect(node.platform.status(runId)).toBe("PENDING_EXECUTING");
     await begin(runId, "runner-idle");

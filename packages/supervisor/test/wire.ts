@@ -72,10 +72,23 @@ export async function startWire(options: WireOptions = {}): Promise<Wire> {
   });
   io.of(WORKER_SOCKET.namespace).on("connection", (socket) => {
     socket.on(WORKER_SOCKET.subscribe, (message: unknown) => void socket.join(RunSubscription.parse(message).runFriendlyIds));
-    socket.on(WORKER_SOCKET.unsubscribe, (message: unknown) => RunSubscription.parse(message).runFriendlyIds.forEach((id) => void socket.leave(id)));
+    socket.on(WORKER_SOCKET.unsubscribe, (message: unknown) =>
+      RunSubscription.parse(message).runFriendlyIds.forEach((id) => void socket.leave(id)),
+    );
   });
-  platform.onNotify = (runId) => void io.of(WORKER_SOCKET.namespace).to(runId).emit(WORKER_SOCKET.notify, { version: "1", run: { friendlyId: runId } });
-  const gatewayServer = scope.use(await startServer({ routes: gateway.routes(), authenticators: { gateway: pass }, listen: { host: "127.0.0.1", port: 0 }, log: silentLog }));
+  platform.onNotify = (runId) =>
+    void io
+      .of(WORKER_SOCKET.namespace)
+      .to(runId)
+      .emit(WORKER_SOCKET.notify, { version: "1", run: { friendlyId: runId } });
+  const gatewayServer = scope.use(
+    await startServer({
+      routes: gateway.routes(),
+      authenticators: { gateway: pass },
+      listen: { host: "127.0.0.1", port: 0 },
+      log: silentLog,
+    }),
+  );
   const config = readConfig(
     {
       ...ENV,
@@ -88,7 +101,14 @@ export async function startWire(options: WireOptions = {}): Promise<Wire> {
     },
     { instanceName: () => "node" },
   );
-  const supervisor = scope.use(await startSupervisor(config, { clock: systemClock, random: options.random ?? systemRandom, log: silentLog, metrics: createMetrics({ withProcess: false }) }));
+  const supervisor = scope.use(
+    await startSupervisor(config, {
+      clock: systemClock,
+      random: options.random ?? systemRandom,
+      log: silentLog,
+      metrics: createMetrics({ withProcess: false }),
+    }),
+  );
   deliverTo = `${supervisor.workloadUrl}/api/v1/compute/snapshot-complete`;
   await supervisor.ready;
   return {

@@ -2,7 +2,12 @@
 import { z } from "zod";
 
 const int = (fallback: number, min: number, max: number) =>
-  z.string().regex(/^\d+$/, `must be a whole number from ${min} to ${max}`).optional().transform((text) => (text === undefined ? fallback : Number(text))).pipe(z.number().min(min).max(max));
+  z
+    .string()
+    .regex(/^\d+$/, `must be a whole number from ${min} to ${max}`)
+    .optional()
+    .transform((text) => (text === undefined ? fallback : Number(text)))
+    .pipe(z.number().min(min).max(max));
 
 const EnvSchema = z.object({
   TORPOR_WARM_START_HOST: z.string().min(1).default("127.0.0.1"),
@@ -27,7 +32,10 @@ export class ConfigError extends Error {
 export function readConfig(env: Readonly<Record<string, string | undefined>>) {
   const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value !== ""));
   const parsed = EnvSchema.safeParse(given);
-  if (!parsed.success) throw new ConfigError(`Cannot start the warm-start broker:\n  ${parsed.error.issues.map((issue) => `${String(issue.path[0])} ${issue.message}`).join("\n  ")}`);
+  if (!parsed.success)
+    throw new ConfigError(
+      `Cannot start the warm-start broker:\n  ${parsed.error.issues.map((issue) => `${String(issue.path[0])} ${issue.message}`).join("\n  ")}`,
+    );
   const e = parsed.data;
   return {
     listen: { host: e.TORPOR_WARM_START_HOST, port: e.TORPOR_WARM_START_PORT },

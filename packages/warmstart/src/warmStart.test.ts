@@ -13,7 +13,11 @@ let client: RouteClient;
 
 beforeEach(async () => {
   clock = new ManualClock();
-  broker = await startWarmStart(readConfig({ TORPOR_WARM_START_PORT: "0", TORPOR_WARM_START_MAX_IDLE: "3" }), { clock, log: silentLog, metrics: createMetrics({ withProcess: false }) });
+  broker = await startWarmStart(readConfig({ TORPOR_WARM_START_PORT: "0", TORPOR_WARM_START_MAX_IDLE: "3" }), {
+    clock,
+    log: silentLog,
+    metrics: createMetrics({ withProcess: false }),
+  });
   client = new RouteClient({ baseUrl: broker.url, timeoutMs: 10_000 });
 });
 afterEach(async () => {
@@ -30,7 +34,16 @@ function message(runId = "run_1", change: Partial<DequeuedMessage> = {}): Dequeu
     completedWaitpoints: [],
     backgroundWorker: { id: "w", friendlyId: "worker_1", version: "v1" },
     deployment: { friendlyId: "deployment_1" },
-    run: { id: runId, friendlyId: runId, isTest: false, isReplay: false, machine: machinePreset("small-1x"), attemptNumber: 1, masterQueue: "main", traceContext: {} },
+    run: {
+      id: runId,
+      friendlyId: runId,
+      isTest: false,
+      isReplay: false,
+      machine: machinePreset("small-1x"),
+      attemptNumber: 1,
+      masterQueue: "main",
+      traceContext: {},
+    },
     environment: { id: "env", type: "PRODUCTION" },
     organization: { id: "org" },
     project: { id: "project" },
@@ -57,7 +70,9 @@ async function idle(controllerId: string, change: Record<string, string> = {}): 
   };
   const before = broker.idleCount();
   const answered = client.call(warmStart.poll, { headers, signal: gone.signal });
-  const taken = answered.then((outcome) => (outcome.kind === "ok" ? outcome.body.run.friendlyId : outcome.kind === "refused" ? `refused ${outcome.status}` : "gone"));
+  const taken = answered.then((outcome) =>
+    outcome.kind === "ok" ? outcome.body.run.friendlyId : outcome.kind === "refused" ? `refused ${outcome.status}` : "gone",
+  );
   await until(() => broker.idleCount() > before, 300);
   return { taken, leave: () => gone.abort() };
 }
@@ -142,7 +157,11 @@ describe("an idle runner", () => {
 
   it("without its headers is told which is missing", async () => {
     const outcome = await client.call(warmStart.poll, {});
-    expect(outcome).toMatchObject({ kind: "refused", status: 400, message: expect.stringContaining(WARM_START_HEADERS.controllerId) as string });
+    expect(outcome).toMatchObject({
+      kind: "refused",
+      status: 400,
+      message: expect.stringContaining(WARM_START_HEADERS.controllerId) as string,
+    });
   });
 
   it("is told how long to wait", async () => {

@@ -58,11 +58,20 @@ export async function startWarmStart(config: WarmStartConfig, deps: WarmStartDep
   };
 }
 
-function routes(config: WarmStartConfig, { log, metrics }: WarmStartDeps, { idle, written }: { idle: IdleRunners; written: Written }): Mounted[] {
+function routes(
+  config: WarmStartConfig,
+  { log, metrics }: WarmStartDeps,
+  { idle, written }: { idle: IdleRunners; written: Written },
+): Mounted[] {
   return [
     mount(warmStart.connect, async () => ({ connectionTimeoutMs: config.connectionTimeoutMs, keepaliveMs: config.keepaliveMs })),
     mount(warmStart.poll, async ({ headers, signal }) => {
-      const poll = { controllerId: header(headers, WARM_START_HEADERS.controllerId), key: keyOfRunner(headers), signal, written: written.get(headers) ?? Promise.resolve(false) };
+      const poll = {
+        controllerId: header(headers, WARM_START_HEADERS.controllerId),
+        key: keyOfRunner(headers),
+        signal,
+        written: written.get(headers) ?? Promise.resolve(false),
+      };
       const message = await idle.wait(poll);
       metrics.gauge("torpor_warm_start_idle", idle.count);
       // Nobody reads this unless there are too many idle runners: then 503 tells this one to exit.
@@ -70,11 +79,16 @@ function routes(config: WarmStartConfig, { log, metrics }: WarmStartDeps, { idle
       return new Answer(message);
     }),
     mount(warmStart.dispatch, async ({ body, remoteAddress }) => {
-      if (!config.openDispatch && !isLoopback(remoteAddress)) throw new TorporError("forbidden", "Cannot offer a run from another machine: set TORPOR_WARM_START_OPEN_DISPATCH=true if supervisors are elsewhere");
+      if (!config.openDispatch && !isLoopback(remoteAddress))
+        throw new TorporError(
+          "forbidden",
+          "Cannot offer a run from another machine: set TORPOR_WARM_START_OPEN_DISPATCH=true if supervisors are elsewhere",
+        );
       const { dequeuedMessage } = body;
       const key = keyOfRun(dequeuedMessage);
       // A run whose memory is on disk can only be restored.
-      const controllerId = key === undefined || dequeuedMessage.checkpoint !== undefined ? undefined : await idle.offer(dequeuedMessage, key);
+      const controllerId =
+        key === undefined || dequeuedMessage.checkpoint !== undefined ? undefined : await idle.offer(dequeuedMessage, key);
       metrics.count("torpor_warm_start_offers_total", { outcome: controllerId === undefined ? "none" : "taken" });
       log.debug({ runId: dequeuedMessage.run.friendlyId, controllerId }, "a run was offered to idle runners");
       return controllerId === undefined ? { didWarmStart: false } : { didWarmStart: true, controllerId };
@@ -95,7 +109,8 @@ const MAX_HEADER_LENGTH = 8192;
 
 function header(headers: IncomingHttpHeaders, name: string): string {
   const value = headers[name];
-  if (typeof value !== "string" || value === "" || value.length > MAX_HEADER_LENGTH) throw new TorporError("request_invalid", `Cannot wait for a run: ${name} is missing`, { param: name });
+  if (typeof value !== "string" || value === "" || value.length > MAX_HEADER_LENGTH)
+    throw new TorporError("request_invalid", `Cannot wait for a run: ${name} is missing`, { param: name });
   return value;
 }
 

@@ -1,4 +1,11 @@
-import { gateway as routes, type CreateInstanceBody, type MemoryImageId, type RunnerId, type SnapshotBody, type BodyOf } from "@torpor/contracts";
+import {
+  gateway as routes,
+  type CreateInstanceBody,
+  type MemoryImageId,
+  type RunnerId,
+  type SnapshotBody,
+  type BodyOf,
+} from "@torpor/contracts";
 import { RouteClient } from "@torpor/http";
 import type { RouteCaller } from "../callers.ts";
 import type { SupervisorConfig } from "../config.ts";
@@ -65,7 +72,11 @@ export class Gateway {
   }
 
   events(after: number, signal: AbortSignal) {
-    return this.#caller.call(routes.events, { query: { after, wait_ms: EVENTS_WAIT_MS }, timeoutMs: EVENTS_WAIT_MS + SHORT_TIMEOUT_MS, signal });
+    return this.#caller.call(routes.events, {
+      query: { after, wait_ms: EVENTS_WAIT_MS },
+      timeoutMs: EVENTS_WAIT_MS + SHORT_TIMEOUT_MS,
+      signal,
+    });
   }
 
   node() {
@@ -76,5 +87,9 @@ export class Gateway {
 /** An HTTP client for the gateway; the caller closes it. */
 export function gatewayClient(config: SupervisorConfig): RouteClient {
   const { url, token, timeoutMs } = config.gateway;
-  return new RouteClient({ baseUrl: url, timeoutMs, headers: () => (token === undefined ? {} : { authorization: `Bearer ${token.reveal()}` }) });
+  return new RouteClient({
+    baseUrl: url,
+    timeoutMs,
+    headers: () => (token === undefined ? {} : { authorization: `Bearer ${token.reveal()}` }),
+  });
 }

@@ -48,7 +48,8 @@ export class GatewayEvents implements Closable {
         continue;
       }
       if (this.#stop.signal.aborted) return;
-      if (outcome.kind === "refused" && outcome.status === 404) return log.info({}, "the gateway tells no events: a runner's end is found by the platform's time-outs");
+      if (outcome.kind === "refused" && outcome.status === 404)
+        return log.info({}, "the gateway tells no events: a runner's end is found by the platform's time-outs");
       failures++;
       await sleep(clock, backoffMs(failures, { ...BACKOFF, random }), this.#stop.signal);
     }

@@ -50,7 +50,10 @@ export function runnerEnv(config: SupervisorConfig, facts: RunnerEnvFacts): Reco
 }
 
 /** What a restored runner reads at its metadata address: who it is now, and where we are. The runner ignores what it does not know. */
-export function restoreMetadata(config: SupervisorConfig, facts: Pick<RunnerEnvFacts, "name" | "message" | "address"> & { readonly lineage: readonly string[] }): Record<string, string> {
+export function restoreMetadata(
+  config: SupervisorConfig,
+  facts: Pick<RunnerEnvFacts, "name" | "message" | "address"> & { readonly lineage: readonly string[] },
+): Record<string, string> {
   const { message, address } = facts;
   return {
     TRIGGER_RUNNER_ID: facts.name,

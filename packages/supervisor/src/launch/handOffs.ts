@@ -35,8 +35,12 @@ export class HandOffs {
 
   /** Offers a run to the idle runners. False: none took it, for certain. */
   async offer(message: DequeuedMessage): Promise<boolean> {
-    const outcome = await this.#deps.broker.call(warmStart.dispatch, { body: { dequeuedMessage: message }, timeoutMs: DISPATCH_TIMEOUT_MS });
-    const mayHaveBeenTaken = outcome.kind === "ok" ? outcome.body.didWarmStart : outcome.kind === "unreachable" && outcome.happened === "maybe";
+    const outcome = await this.#deps.broker.call(warmStart.dispatch, {
+      body: { dequeuedMessage: message },
+      timeoutMs: DISPATCH_TIMEOUT_MS,
+    });
+    const mayHaveBeenTaken =
+      outcome.kind === "ok" ? outcome.body.didWarmStart : outcome.kind === "unreachable" && outcome.happened === "maybe";
     this.#deps.metrics.count("torpor_warm_starts_total", { outcome: mayHaveBeenTaken ? "offered" : "none" });
     if (mayHaveBeenTaken) this.#expect(message);
     return mayHaveBeenTaken;
@@ -58,7 +62,10 @@ export class HandOffs {
     if (verifyDelayMs === undefined) return;
     const runId = message.run.friendlyId;
     this.started(runId);
-    this.#checks.set(runId, clock.after(verifyDelayMs, () => void this.#check(message)));
+    this.#checks.set(
+      runId,
+      clock.after(verifyDelayMs, () => void this.#check(message)),
+    );
   }
 
   async #check(message: DequeuedMessage): Promise<void> {

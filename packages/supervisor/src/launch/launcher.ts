@@ -139,7 +139,14 @@ export class Launcher {
 
   #expect(name: string, message: DequeuedMessage): void {
     const { runners } = this.#deps;
-    const runner = runners.add({ name, room: roomOf(message), lineage: [], restoredAt: null, adopted: false, attemptNumber: message.run.attemptNumber });
+    const runner = runners.add({
+      name,
+      room: roomOf(message),
+      lineage: [],
+      restoredAt: null,
+      adopted: false,
+      attemptNumber: message.run.attemptNumber,
+    });
     runner.phase = "starting";
     runner.snapshotId = message.snapshot.friendlyId;
     runners.take(runner, message.run.friendlyId);
@@ -178,9 +185,13 @@ export class Launcher {
   async #report(message: DequeuedMessage, call: () => Promise<CallOutcome<unknown>>): Promise<void> {
     const { clock, random, stop, log } = this.#deps;
     const runId = message.run.friendlyId;
-    const outcome = await withRetries({ attempts: REPORT_ATTEMPTS, baseMs: 250, maxMs: 5_000, clock, random, signal: stop, retryable: isPassing }, call);
+    const outcome = await withRetries(
+      { attempts: REPORT_ATTEMPTS, baseMs: 250, maxMs: 5_000, clock, random, signal: stop, retryable: isPassing },
+      call,
+    );
     if (outcome.kind === "ok") return;
-    if (isMissingRoute(outcome)) log.info({ runId }, "the platform takes no report of a run that could not be placed; it will find out by its own time-out");
+    if (isMissingRoute(outcome))
+      log.info({ runId }, "the platform takes no report of a run that could not be placed; it will find out by its own time-out");
     else log.warn({ runId, error: outcome.message }, "the platform did not take the report of a run that could not be placed");
   }
 
@@ -207,4 +218,3 @@ export class Launcher {
 function at(message: DequeuedMessage): { runId: string; snapshotId: string } {
   return { runId: message.run.friendlyId, snapshotId: message.snapshot.friendlyId };
 }
-

@@ -17,7 +17,13 @@ export type Placement =
   /** `certain`: nothing was started. */
   | { readonly kind: "failed"; readonly reason: PlaceFailure; readonly message: string };
 
-export type PlaceFailure = "no_capacity" | "sandbox_not_started" | "gateway_unreachable" | "gateway_refused" | "memory_image_gone" | "memory_image_refused";
+export type PlaceFailure =
+  | "no_capacity"
+  | "sandbox_not_started"
+  | "gateway_unreachable"
+  | "gateway_refused"
+  | "memory_image_gone"
+  | "memory_image_refused";
 
 export interface PlacerDeps {
   readonly gateway: Gateway;
@@ -40,7 +46,11 @@ export interface PlaceRequest {
   readonly onNotStarted: (name: string) => void;
 }
 
-type Found = { readonly kind: "there"; readonly sandbox: Sandbox } | { readonly kind: "leftover" } | { readonly kind: "absent" } | { readonly kind: "unknown" };
+type Found =
+  | { readonly kind: "there"; readonly sandbox: Sandbox }
+  | { readonly kind: "leftover" }
+  | { readonly kind: "absent" }
+  | { readonly kind: "unknown" };
 
 const LOOKUP_MS = 250;
 const LOOKUP_WITHIN_MS = 20_000;
@@ -71,7 +81,10 @@ export class Placer {
     }
   }
 
-  async #try(request: PlaceRequest, name: string): Promise<Placement | { readonly kind: "again"; readonly newName: boolean; readonly failure: Placement & { kind: "failed" } }> {
+  async #try(
+    request: PlaceRequest,
+    name: string,
+  ): Promise<Placement | { readonly kind: "again"; readonly newName: boolean; readonly failure: Placement & { kind: "failed" } }> {
     const outcome = await this.#askUntilFree(request, name);
     if (outcome.kind === "ok") return placed(name, { instanceId: outcome.body.id, address: outcome.body.address ?? null });
     if (outcome.kind === "unreachable" && outcome.happened === "no") return again(false, "gateway_unreachable", outcome.message);
@@ -80,7 +93,8 @@ export class Placer {
     if (!isTaken && !mayHaveStarted) return refusal(outcome, request.isRestore);
     const found = await this.#lookUp(name, request.snapshotId);
     if (found.kind === "there") return placed(name, found.sandbox);
-    if (found.kind === "unknown") return { kind: "failed", reason: "gateway_unreachable", message: `Cannot learn whether ${name} was started: ${outcome.message}` };
+    if (found.kind === "unknown")
+      return { kind: "failed", reason: "gateway_unreachable", message: `Cannot learn whether ${name} was started: ${outcome.message}` };
     if (found.kind === "leftover") await this.#deps.gateway.remove(name);
     return again(true, "sandbox_not_started", outcome.message);
   }
@@ -125,7 +139,8 @@ function again(newName: boolean, reason: PlaceFailure, message: string) {
 
 function refusal(outcome: Extract<CallOutcome<unknown>, { kind: "refused" }>, isRestore: boolean) {
   const { status, code, message } = outcome;
-  if (isRestore && (code === "memory_image_gone" || status === 404)) return { kind: "failed", reason: "memory_image_gone", message } as const;
+  if (isRestore && (code === "memory_image_gone" || status === 404))
+    return { kind: "failed", reason: "memory_image_gone", message } as const;
   if (code === "memory_image_refused") return { kind: "failed", reason: "memory_image_refused", message } as const;
   if (status === 503 || status === 429) return again(true, "no_capacity", message);
   if (status >= 500) return again(true, "sandbox_not_started", message);

@@ -90,7 +90,12 @@ export class Restorer {
     });
     if (placement.kind === "failed") {
       gate.resolve();
-      return { kind: "failed", outcome: isFinal(placement.reason) ? "fail" : "requeue", reason: placement.reason, message: placement.message };
+      return {
+        kind: "failed",
+        outcome: isFinal(placement.reason) ? "fail" : "requeue",
+        reason: placement.reason,
+        message: placement.message,
+      };
     }
     const runner = runners.get(placement.name);
     if (runner === undefined) return { kind: "moved_on", reason: "runner_ended" };
@@ -138,7 +143,11 @@ export class Restorer {
   }
 
   /** Continued by the runner itself, or cancelled meanwhile: then its runner must go on and say so. Anything else: the sandbox goes. */
-  async #afterRefusal(runner: Runner, message: Message, refusal: { readonly tookMs: number; readonly outcome: Exclude<CallOutcome<unknown>, { kind: "ok" }> }): Promise<RestoreResult> {
+  async #afterRefusal(
+    runner: Runner,
+    message: Message,
+    refusal: { readonly tookMs: number; readonly outcome: Exclude<CallOutcome<unknown>, { kind: "ok" }> },
+  ): Promise<RestoreResult> {
     const runId = message.run.friendlyId;
     const latest = await this.#deps.platform.latest(runId);
     const isOurs = latest.kind === "ok" && isExecuting(latest.body) && latest.body.run.attemptNumber === message.run.attemptNumber;

@@ -1,4 +1,13 @@
-import { workerActions, WORKER_HEADERS, type BodyOf, type DequeuedMessage, type RestoreOutcomeBody, type RunExecutionData, type SuspendBody, type TimelineEvent } from "@torpor/contracts";
+import {
+  workerActions,
+  WORKER_HEADERS,
+  type BodyOf,
+  type DequeuedMessage,
+  type RestoreOutcomeBody,
+  type RunExecutionData,
+  type SuspendBody,
+  type TimelineEvent,
+} from "@torpor/contracts";
 import { RouteClient, type CallOutcome } from "@torpor/http";
 import { z } from "zod";
 import type { RouteCaller } from "../callers.ts";
@@ -46,7 +55,10 @@ export class Platform {
     return this.#caller.call(workerActions.heartbeat, { body, signal });
   }
 
-  dequeue(body: BodyOf<typeof workerActions.dequeue>, options: { readonly timeoutMs: number; readonly signal: AbortSignal }): Promise<CallOutcome<DequeuedMessage[]>> {
+  dequeue(
+    body: BodyOf<typeof workerActions.dequeue>,
+    options: { readonly timeoutMs: number; readonly signal: AbortSignal },
+  ): Promise<CallOutcome<DequeuedMessage[]>> {
     return this.#caller.call(workerActions.dequeue, { body, ...options });
   }
 
@@ -76,7 +88,12 @@ export class Platform {
   }
 
   completeSuspension(at: At, body: SuspendBody, by: OnBehalf) {
-    return this.#caller.call(workerActions.completeSuspension, { params: at, body, headers: onBehalf(by), timeoutMs: QUICK_CALL_TIMEOUT_MS });
+    return this.#caller.call(workerActions.completeSuspension, {
+      params: at,
+      body,
+      headers: onBehalf(by),
+      timeoutMs: QUICK_CALL_TIMEOUT_MS,
+    });
   }
 
   restoreOutcome(at: At, body: RestoreOutcomeBody) {
@@ -92,7 +109,11 @@ export class Platform {
   }
 
   timeline(runId: string, events: readonly TimelineEvent[]) {
-    return this.#caller.call(workerActions.timeline, { params: { runId }, body: { events: [...events] }, timeoutMs: QUICK_CALL_TIMEOUT_MS });
+    return this.#caller.call(workerActions.timeline, {
+      params: { runId },
+      body: { events: [...events] },
+      timeoutMs: QUICK_CALL_TIMEOUT_MS,
+    });
   }
 
   liveCheckpoints(locations: readonly string[]) {

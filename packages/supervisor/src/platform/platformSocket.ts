@@ -63,7 +63,13 @@ export class PlatformSocket implements Closable {
 
   #connect(): void {
     const address = `${this.#deps.url.replace(/\/$/, "")}${WORKER_SOCKET.namespace}`;
-    const socket = io(address, { transports: ["websocket"], extraHeaders: { ...this.#deps.headers() }, reconnection: false, forceNew: true, timeout: 10_000 });
+    const socket = io(address, {
+      transports: ["websocket"],
+      extraHeaders: { ...this.#deps.headers() },
+      reconnection: false,
+      forceNew: true,
+      timeout: 10_000,
+    });
     this.#socket = socket;
     socket.on("connect", () => this.#onConnect());
     socket.on("connect_error", (error) => this.#onEnd(socket, error.message));

@@ -55,7 +55,9 @@ export class Timeline implements Closable {
 
   /** Sends all that waits, run by run; false when the platform could not be asked, and the rest waits on. */
   async #flush(): Promise<boolean> {
-    const runs = [...byRun(this.#waiting.splice(0))].flatMap(([runId, events]) => chunks(events, MAX_BATCH).map((batch) => ({ runId, batch })));
+    const runs = [...byRun(this.#waiting.splice(0))].flatMap(([runId, events]) =>
+      chunks(events, MAX_BATCH).map((batch) => ({ runId, batch })),
+    );
     for (const [index, { runId, batch }] of runs.entries()) {
       const outcome = await this.#deps.platform.timeline(runId, batch);
       if (isMissingRoute(outcome)) return this.#giveUp();

@@ -42,11 +42,16 @@ export type Adoption =
   /** Frozen for a wait that is over, or half written: it goes on, and holds its run if the run is still its own. */
   | { readonly kind: "thaw" };
 
-export function judgeAdoption(instance: Pick<InstanceView, "state" | "memoryImageId">, notes: SandboxNotes, latest: RunExecutionData): Adoption {
+export function judgeAdoption(
+  instance: Pick<InstanceView, "state" | "memoryImageId">,
+  notes: SandboxNotes,
+  latest: RunExecutionData,
+): Adoption {
   const { state, memoryImageId } = instance;
   if (state === "held" && memoryImageId !== null) {
     if (judgeAcceptance(latest, memoryImageId) === "yes") return { kind: "commit", imageId: memoryImageId };
-    if (latest.snapshot.executionStatus === "EXECUTING_WITH_WAITPOINTS") return { kind: "report", imageId: memoryImageId, snapshotId: latest.snapshot.friendlyId };
+    if (latest.snapshot.executionStatus === "EXECUTING_WITH_WAITPOINTS")
+      return { kind: "report", imageId: memoryImageId, snapshotId: latest.snapshot.friendlyId };
     return { kind: "thaw" };
   }
   if (state === "held" || state === "freezing") return { kind: "thaw" };

@@ -109,7 +109,14 @@ export class Caretaker {
   #takeIn(instance: InstanceView, notes: SandboxNotes, holds: boolean): Runner {
     const { runners } = this.#deps;
     const { isRestored, lineage, room, attemptNumber } = notes;
-    const runner = runners.add({ name: instance.name, room, lineage, restoredAt: isRestored ? notes.snapshotId : null, adopted: true, attemptNumber });
+    const runner = runners.add({
+      name: instance.name,
+      room,
+      lineage,
+      restoredAt: isRestored ? notes.snapshotId : null,
+      adopted: true,
+      attemptNumber,
+    });
     runners.located(runner, { instanceId: instance.id, address: instance.address });
     if (holds) {
       runner.snapshotId = notes.snapshotId;
@@ -124,13 +131,18 @@ export class Caretaker {
     const runner = this.#takeIn(instance, notes, true);
     runner.phase = "frozen";
     const image = { imageId: found.imageId, isHeld: true, frozenMs: 0, sizeBytes: 0, deadlineMs: clock.monotonicMs() + ADOPTED_HOLD_MS };
-    const intent = new Intent({ runId: notes.runId, runnerId: instance.name, snapshotId: found.snapshotId }, { dueAtMs: clock.monotonicMs(), failures: 0 });
+    const intent = new Intent(
+      { runId: notes.runId, runnerId: instance.name, snapshotId: found.snapshotId },
+      { dueAtMs: clock.monotonicMs(), failures: 0 },
+    );
     intent.move("come_due", { state: "due" });
     intent.move("check", { state: "checking" });
     intent.move("freeze", { state: "freezing", nonce: "", startedMs: clock.monotonicMs() });
     intent.move("hold", { state: "held", image, reported: false });
     intents.adopt(intent);
-    sleeper.resume(intent, image).catch((error: unknown) => log.error({ err: error }, "a held sandbox could not be dealt with, unforeseen"));
+    sleeper
+      .resume(intent, image)
+      .catch((error: unknown) => log.error({ err: error }, "a held sandbox could not be dealt with, unforeseen"));
   }
 
   #missVanished(names: ReadonlySet<string>): void {
@@ -138,7 +150,8 @@ export class Caretaker {
     const nowMs = clock.monotonicMs();
     for (const runner of runners.all()) {
       const isOurs = runner.instanceId !== null && runner.phase === "running" && nowMs - runner.createdMs > VANISHED_AFTER_MS;
-      if (isOurs && !names.has(runner.name)) void endings.ended(runner, { exitCode: null, reason: "the gateway does not have it any more" });
+      if (isOurs && !names.has(runner.name))
+        void endings.ended(runner, { exitCode: null, reason: "the gateway does not have it any more" });
     }
   }
 

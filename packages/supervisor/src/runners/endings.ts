@@ -60,7 +60,8 @@ export class Endings {
   /** Died while it was being frozen, or after: if its memory is whole it sleeps all the same, and the gateway says so in a moment. */
   async #memoryIsDecided(runner: Runner, runId: string): Promise<void> {
     const intent = this.#deps.intents.of(runId);
-    if (intent?.runnerId !== runner.name || !(intent.state === "freezing" || intent.state === "held" || intent.state === "accepted")) return;
+    if (intent?.runnerId !== runner.name || !(intent.state === "freezing" || intent.state === "held" || intent.state === "accepted"))
+      return;
     await Promise.race([intent.settled, aborted(this.#deps.stop)]);
   }
 
@@ -79,7 +80,9 @@ export class Endings {
 
   async #remove(name: string, attempts: number): Promise<void> {
     const { gateway, clock, random, stop } = this.#deps;
-    await withRetries({ attempts, baseMs: 100, maxMs: 5_000, clock, random, signal: stop, retryable: isPassing }, () => gateway.remove(name));
+    await withRetries({ attempts, baseMs: 100, maxMs: 5_000, clock, random, signal: stop, retryable: isPassing }, () =>
+      gateway.remove(name),
+    );
   }
 
   #forget(runner: Runner): void {
@@ -92,16 +95,29 @@ export class Endings {
     const { platform, runners, clock, random, stop, log } = this.#deps;
     const persist: PersistOptions = { clock, random, signal: stop, budgetMs: REPORT_BUDGET_MS };
     const { outcome: latest } = await persistently(persist, () => platform.latest(runId));
-    if (latest.kind !== "ok") return log.warn({ runId, error: latest.message }, "a lost run could not be looked up; the platform will find it stalled");
+    if (latest.kind !== "ok")
+      return log.warn({ runId, error: latest.message }, "a lost run could not be looked up; the platform will find it stalled");
     const seenAt = lastSeenAt(runner);
     const since = seenAt === null || seenAt === latest.body.snapshot.friendlyId ? [] : await this.#since(runId, seenAt);
     if (runners.holderOf(runId) !== undefined || hasLeft(since)) return; // another runner's by now
     const handedOutAt = runner.restoredAt ?? runner.snapshotId;
-    const verdict = judgeLostRun({ latest: latest.body, attemptNumber: runner.attemptNumber, handedOutAt, wasRestored: runner.restoredAt !== null, end });
+    const verdict = judgeLostRun({
+      latest: latest.body,
+      attemptNumber: runner.attemptNumber,
+      handedOutAt,
+      wasRestored: runner.restoredAt !== null,
+      end,
+    });
     if (verdict.kind === "none") return;
-    this.#deps.timeline.add(runId, { name: "runner.lost", reason: end.reason.slice(0, 256), runnerId: runner.name, snapshotId: verdict.snapshotId });
+    this.#deps.timeline.add(runId, {
+      name: "runner.lost",
+      reason: end.reason.slice(0, 256),
+      runnerId: runner.name,
+      snapshotId: verdict.snapshotId,
+    });
     const { outcome } = await persistently(persist, () => this.#act(runId, runner, verdict));
-    if (outcome.kind !== "ok" && !isMissingRoute(outcome)) log.warn({ runId, error: outcome.message }, "the platform did not take the report of a lost run");
+    if (outcome.kind !== "ok" && !isMissingRoute(outcome))
+      log.warn({ runId, error: outcome.message }, "the platform did not take the report of a lost run");
   }
 
   /** Statuses of the run since the runner last saw it; none when the platform does not tell. */
@@ -115,7 +131,11 @@ export class Endings {
     const at = { runId, snapshotId: verdict.snapshotId };
     if (verdict.kind === "release") return platform.release(at, "runner_ended_before_start");
     if (verdict.kind === "restore_failed") return platform.restoreOutcome(at, { outcome: "fail", reason: "runner_ended_after_restore" });
-    return platform.complete(at, { completion: { ok: false, id: runId, error: verdict.error }, forceRequeue: true }, { runnerId: runner.name });
+    return platform.complete(
+      at,
+      { completion: { ok: false, id: runId, error: verdict.error }, forceRequeue: true },
+      { runnerId: runner.name },
+    );
   }
 }
 

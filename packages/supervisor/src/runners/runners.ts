@@ -91,7 +91,8 @@ export class Runners {
   identifyOrAdd(claim: string, remoteAddress: string): Runner {
     const known = this.identify(claim, remoteAddress);
     if (known !== undefined) return known;
-    if (this.#byName.size >= MAX_RUNNERS) throw new TorporError("no_capacity", `Cannot serve ${claim}: ${MAX_RUNNERS} runners are known already`);
+    if (this.#byName.size >= MAX_RUNNERS)
+      throw new TorporError("no_capacity", `Cannot serve ${claim}: ${MAX_RUNNERS} runners are known already`);
     return this.add({ name: claim, room: { cpu: 0, memoryGib: 0 }, lineage: [], restoredAt: null, adopted: true, attemptNumber: null });
   }
 

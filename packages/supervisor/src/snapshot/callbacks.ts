@@ -9,7 +9,9 @@ import { equalInConstantTime, type Random, type Secret } from "@torpor/kernel";
 import type { IntentKey } from "./intent.ts";
 
 /** As the gateway tells it; ids of foreign gateways look as they like. */
-export type SnapshotResult = Omit<Extract<SnapshotCallback, { status: "completed" }>, "snapshot_id"> & { readonly snapshot_id: string } | Extract<SnapshotCallback, { status: "failed" }>;
+export type SnapshotResult =
+  | (Omit<Extract<SnapshotCallback, { status: "completed" }>, "snapshot_id"> & { readonly snapshot_id: string })
+  | Extract<SnapshotCallback, { status: "failed" }>;
 
 interface Expected {
   readonly key: IntentKey;
@@ -48,7 +50,12 @@ export class Callbacks {
     this.#expected.set(nonce, { key, instanceIds, resolve });
     if (this.#expected.size > MAX_EXPECTED) this.#expected.delete(this.#expected.keys().next().value ?? "");
     const { runId, snapshotId } = key;
-    const metadata = { runId, snapshotFriendlyId: snapshotId, snapshotCallbackNonce: nonce, snapshotCallbackToken: this.#token(nonce, runId, snapshotId) };
+    const metadata = {
+      runId,
+      snapshotFriendlyId: snapshotId,
+      snapshotCallbackNonce: nonce,
+      snapshotCallbackToken: this.#token(nonce, runId, snapshotId),
+    };
     return { nonce, metadata, result: promise };
   }
 

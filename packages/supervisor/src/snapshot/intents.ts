@@ -89,7 +89,10 @@ export class Intents {
     const intent = new Intent(key, { dueAtMs, failures: options.failures ?? 0 });
     this.#byRun.set(key.runId, intent);
     this.#wheel.schedule(key.runId, dueAtMs, intent);
-    this.#deps.tell("snapshot.scheduled", key, { reason: options.why, properties: { delayMs: Math.round(dueAtMs - this.#deps.clock.monotonicMs()) } });
+    this.#deps.tell("snapshot.scheduled", key, {
+      reason: options.why,
+      properties: { delayMs: Math.round(dueAtMs - this.#deps.clock.monotonicMs()) },
+    });
     this.#arm();
   }
 
@@ -135,7 +138,12 @@ export class Intents {
     if (failure === undefined || NEVER_AGAIN.has(failure) || this.#draining) return;
     if (this.#deps.runners.holderOf(intent.runId)?.name !== intent.runnerId) return;
     const failures = intent.failures + 1;
-    const delayMs = backoffMs(failures, { baseMs: BUSY.has(failure) ? BUSY_BASE_MS : RETRY_BASE_MS, factor: 2, maxMs: RETRY_MAX_MS, random: this.#deps.random });
+    const delayMs = backoffMs(failures, {
+      baseMs: BUSY.has(failure) ? BUSY_BASE_MS : RETRY_BASE_MS,
+      factor: 2,
+      maxMs: RETRY_MAX_MS,
+      random: this.#deps.random,
+    });
     this.schedule(intent, { why: "retry", delayMs, failures });
   }
 

@@ -73,7 +73,11 @@ export type FailReason =
 
 /** The table as a Mermaid state diagram, for the docs. */
 export function printLifeCycle(): string {
-  const steps = Object.entries(INTENT_TRANSITIONS).flatMap(([from, events]) => Object.entries(events).map(([event, to]) => `  ${from} --> ${to}: ${event}`));
-  const ends = Object.keys(INTENT_TRANSITIONS).filter((state) => hasEnded(state as IntentState)).map((state) => `  ${state} --> [*]`);
+  const steps = Object.entries(INTENT_TRANSITIONS).flatMap(([from, events]) =>
+    Object.entries(events).map(([event, to]) => `  ${from} --> ${to}: ${event}`),
+  );
+  const ends = Object.keys(INTENT_TRANSITIONS)
+    .filter((state) => hasEnded(state as IntentState))
+    .map((state) => `  ${state} --> [*]`);
   return ["stateDiagram-v2", "  [*] --> scheduled", ...steps, ...ends].join("\n");
 }

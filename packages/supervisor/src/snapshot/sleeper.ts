@@ -8,7 +8,7 @@
 // S4  While it is frozen we send the run's heartbeat for it: the time must not count against a stall.
 import type { gateway as gatewayRoutes, ReplyOf } from "@torpor/contracts";
 import { withRetries, type CallOutcome } from "@torpor/http";
-import { Limiter, sleep, type Clock } from "@torpor/kernel";
+import { Limiter, type Clock } from "@torpor/kernel";
 import type { Gateway } from "../gateway/gateway.ts";
 import { isPassing, type Platform } from "../platform/platform.ts";
 import type { Runner } from "../runners/runner.ts";
@@ -21,10 +21,9 @@ import { reportSuspension, type ReportDeps } from "./report.ts";
 import type { TellSnapshot } from "./tell.ts";
 import { heartbeatFor } from "./heartbeat.ts";
 import { judgeWait } from "./verdict.ts";
+import { callbackWithin, untilQuiet } from "./waits.ts";
 
 const HOLD = "hold";
-const QUIET_POLL_MS = 50;
-const QUIET_WITHIN_MS = 5_000;
 /** A gateway that is being started again is back within this. */
 const THAW_ATTEMPTS = 20;
 const MAX_WAITING = 10_000;
@@ -93,7 +92,10 @@ export class Sleeper {
     intent.move("check", { state: "checking" });
     const runner = this.#deps.runners.get(intent.runnerId);
     if (runner === undefined) return this.#fail(intent, "sandbox_gone");
-    if (!(await this.#stillWaits(intent)) || !(await this.#quiet(intent, runner))) return;
+    if (!(await this.#stillWaits(intent))) return;
+    const quiet = await untilQuiet(this.#deps.clock, intent, runner);
+    if (quiet === "busy") this.#fail(intent, "runner_busy");
+    if (quiet !== "quiet") return;
     const stopHeartbeats = heartbeatFor(intent, this.#deps);
     try {
       const image = await this.#freeze(intent, runner);
@@ -116,20 +118,6 @@ export class Sleeper {
     return false;
   }
 
-  /** S1, second half: frozen amid a request, the runner would find a dead connection and an answer it never read. */
-  async #quiet(intent: Intent, runner: Runner): Promise<boolean> {
-    const untilMs = this.#deps.clock.monotonicMs() + QUIET_WITHIN_MS;
-    while (runner.openRequests > 0) {
-      if (this.#deps.clock.monotonicMs() > untilMs) {
-        this.#fail(intent, "runner_busy");
-        return false;
-      }
-      await sleep(this.#deps.clock, QUIET_POLL_MS, intent.signal);
-      if (intent.signal.aborted) return false;
-    }
-    return true;
-  }
-
   async #freeze(intent: Intent, runner: Runner): Promise<WrittenImage | null> {
     const { gateway, callbacks, clock, tell } = this.#deps;
     const expected = callbacks.expect(intent, runner.instanceId === null ? null : [runner.instanceId, runner.name]);
@@ -146,21 +134,16 @@ export class Sleeper {
       return null;
     }
     if (cannotFollow) return intent.signal.aborted ? null : this.#notFrozen(intent, expected, asked);
-    const result = await this.#result(intent, expected);
+    const result = await callbackWithin(this.#deps, intent, expected);
+    if (result === null) this.#discardLate(expected);
     return intent.signal.aborted ? null : await this.#written(intent, result, asked.kind === "ok" ? asked.body : undefined);
   }
 
-  /** The gateway's answer, or null when it took too long or the intent was cancelled. */
-  async #result(intent: Intent, expected: ExpectedCallback): Promise<SnapshotResult | null> {
-    const tooLong = new AbortController();
-    const late = sleep(this.#deps.clock, this.#deps.timeoutMs, AbortSignal.any([intent.signal, tooLong.signal]));
-    const result = await Promise.race([expected.result, late.then(() => null)]);
-    tooLong.abort();
-    if (result === null) this.#discardLate(expected);
-    return result;
-  }
-
-  async #written(intent: Intent, result: SnapshotResult | null, asked: ReplyOf<typeof gatewayRoutes.snapshotInstance>): Promise<WrittenImage | null> {
+  async #written(
+    intent: Intent,
+    result: SnapshotResult | null,
+    asked: ReplyOf<typeof gatewayRoutes.snapshotInstance>,
+  ): Promise<WrittenImage | null> {
     const { clock, holdMs, tell } = this.#deps;
     const isOther = result?.status === "completed" && asked !== undefined && asked.snapshot_id !== result.snapshot_id;
     if (result === null || result.status === "failed" || isOther) {
@@ -169,9 +152,19 @@ export class Sleeper {
       return null;
     }
     const frozenMs = result.frozen_ms ?? result.duration_ms ?? 0;
-    const image = { imageId: result.snapshot_id, isHeld: result.held === true, frozenMs, sizeBytes: result.size_bytes ?? 0, deadlineMs: clock.monotonicMs() + holdMs };
+    const image = {
+      imageId: result.snapshot_id,
+      isHeld: result.held === true,
+      frozenMs,
+      sizeBytes: result.size_bytes ?? 0,
+      deadlineMs: clock.monotonicMs() + holdMs,
+    };
     intent.move("hold", { state: "held", image, reported: false });
-    tell("snapshot.frozen", intent, { reason: image.isHeld ? "held" : "copied", durationMs: frozenMs, properties: { sizeBytes: image.sizeBytes, imageId: image.imageId } });
+    tell("snapshot.frozen", intent, {
+      reason: image.isHeld ? "held" : "copied",
+      durationMs: frozenMs,
+      properties: { sizeBytes: image.sizeBytes, imageId: image.imageId },
+    });
     return image;
   }
 
@@ -194,7 +187,11 @@ export class Sleeper {
   async #destroy(intent: Intent, image: WrittenImage): Promise<void> {
     const { gateway, runners, tell } = this.#deps;
     intent.move("accept", { state: "accepted", image });
-    tell("snapshot.completed", intent, { reason: "accepted", durationMs: image.frozenMs, properties: { sizeBytes: image.sizeBytes, imageId: image.imageId } });
+    tell("snapshot.completed", intent, {
+      reason: "accepted",
+      durationMs: image.frozenMs,
+      properties: { sizeBytes: image.sizeBytes, imageId: image.imageId },
+    });
     const runner = runners.get(intent.runnerId);
     if (runner !== undefined) this.#deps.onAsleep(runner, image.imageId);
     const committed = image.isHeld ? await this.#untilAnswered(() => gateway.commit(image.imageId)) : null;
@@ -215,7 +212,9 @@ export class Sleeper {
     const { gateway } = this.#deps;
     void expected.result.then(async (late) => {
       if (late.status !== "completed") return;
-      await this.#untilAnswered<unknown>(() => (late.held === true ? gateway.abort(late.snapshot_id) : gateway.removeImage(late.snapshot_id)));
+      await this.#untilAnswered<unknown>(() =>
+        late.held === true ? gateway.abort(late.snapshot_id) : gateway.removeImage(late.snapshot_id),
+      );
     });
   }
 

@@ -33,14 +33,20 @@ export class Sweeper {
     if (images.kind !== "ok") return;
     const atRest = images.body.snapshots.filter(({ state }) => state === "stored" || state === "consumed");
     metrics.gauge("torpor_memory_images", atRest.length);
-    metrics.gauge("torpor_memory_images_size_bytes", atRest.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0));
+    metrics.gauge(
+      "torpor_memory_images_size_bytes",
+      atRest.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+    );
     const old = atRest.filter(({ createdAt }) => clock.nowMs() - createdAt.getTime() >= MIN_AGE_MS).map(({ id }) => id as string);
     for (let start = 0; start < old.length; start += BATCH) {
       const batch = old.slice(start, start + BATCH);
       const answer = await platform.liveCheckpoints(batch);
       if (isMissingRoute(answer)) {
         this.#supported = false;
-        return log.info({}, "the platform does not tell which checkpoints are live: images are deleted when their run continues or ends here, no sooner");
+        return log.info(
+          {},
+          "the platform does not tell which checkpoints are live: images are deleted when their run continues or ends here, no sooner",
+        );
       }
       if (answer.kind !== "ok") return;
       const live = new Set(answer.body.live);

@@ -22,12 +22,17 @@ export interface SnapshotDetails {
 export type TellSnapshot = (event: SnapshotEvent, about: IntentKey, details: SnapshotDetails) => void;
 
 /** Joins the three places that hear of it. */
-export function snapshotTeller(to: { readonly log: Log; readonly metrics: Metrics; readonly timeline: Pick<Timeline, "add"> }): TellSnapshot {
+export function snapshotTeller(to: {
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly timeline: Pick<Timeline, "add">;
+}): TellSnapshot {
   return (event, about, details) => {
     const { runId, runnerId, snapshotId } = about;
     const { reason, durationMs, properties } = details;
     to.metrics.count("torpor_snapshot_events_total", { event: event.slice("snapshot.".length), reason });
-    if (durationMs !== undefined) to.metrics.observeMs("torpor_snapshot_step_seconds", durationMs, { event: event.slice("snapshot.".length) });
+    if (durationMs !== undefined)
+      to.metrics.observeMs("torpor_snapshot_step_seconds", durationMs, { event: event.slice("snapshot.".length) });
     to.log.info({ event, runId, runnerId, snapshotId, reason, durationMs, ...properties }, event);
     to.timeline.add(runId, {
       name: event,

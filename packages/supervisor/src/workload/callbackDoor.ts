@@ -23,7 +23,8 @@ export function callbackDoor(deps: CallbackDoorDeps): (body: Buffer, signature: 
   return (body, signature) => {
     const { gatewayToken } = deps;
     if (gatewayToken !== undefined && (signature !== undefined || !deps.gatewayIsForeign())) {
-      if (signature === undefined || !isSignedByGateway(body, signature, { token: gatewayToken, nowMs: deps.clock.nowMs() })) return "forged";
+      if (signature === undefined || !isSignedByGateway(body, signature, { token: gatewayToken, nowMs: deps.clock.nowMs() }))
+        return "forged";
     }
     return deps.callbacks.receive(parse(body));
   };

@@ -39,7 +39,8 @@ export class Identity {
   /** The runner of a socket. Throws `unauthenticated` or `forbidden`. */
   async ofSocket(caller: SocketCaller): Promise<Runner> {
     await this.#environmentOf(caller.deploymentId);
-    if (caller.claim === undefined || caller.deploymentId === undefined) throw new TorporError("unauthenticated", "Cannot take the socket: its handshake names no runner or no deployment");
+    if (caller.claim === undefined || caller.deploymentId === undefined)
+      throw new TorporError("unauthenticated", "Cannot take the socket: its handshake names no runner or no deployment");
     return this.#named(caller.claim, caller.remoteAddress);
   }
 
@@ -55,7 +56,8 @@ export class Identity {
   }
 
   #named(claim: string, remoteAddress: string): Runner {
-    if (claim.length > MAX_NAME_LENGTH) throw new TorporError("request_invalid", `Cannot use ${WORKLOAD_HEADERS.runnerId}: it is longer than ${MAX_NAME_LENGTH} characters`);
+    if (claim.length > MAX_NAME_LENGTH)
+      throw new TorporError("request_invalid", `Cannot use ${WORKLOAD_HEADERS.runnerId}: it is longer than ${MAX_NAME_LENGTH} characters`);
     return this.#runners.identifyOrAdd(claim, remoteAddress);
   }
 

@@ -12,7 +12,8 @@ export function passOn(outcome: CallOutcome<unknown>): Answer<never> {
   if (outcome.kind === "ok") return new Answer(outcome.body as never, { status: outcome.status });
   if (outcome.kind === "unreachable") throw new TorporError("upstream_unreachable", `Cannot reach the platform: ${outcome.message}`);
   const { status, code, message, mayRetry } = outcome;
-  if (status > MAX_PASSED_STATUS && mayRetry) throw new TorporError("upstream_unreachable", `Cannot use the platform's answer (${status}): ${message}`);
+  if (status > MAX_PASSED_STATUS && mayRetry)
+    throw new TorporError("upstream_unreachable", `Cannot use the platform's answer (${status}): ${message}`);
   return new Answer({ error: message, ...(code === undefined ? {} : { code }) } as never, {
     status: status < 400 ? 502 : status,
     headers: { "x-should-retry": mayRetry ? "true" : "false" },
@@ -26,7 +27,8 @@ export function passOn(outcome: CallOutcome<unknown>): Answer<never> {
 export function verbatim(schema: z.ZodType<unknown>): z.ZodType<unknown> {
   return z.unknown().superRefine((value, context) => {
     const parsed = schema.safeParse(value);
-    if (!parsed.success) for (const issue of parsed.error.issues) context.addIssue({ code: "custom", path: issue.path, message: issue.message });
+    if (!parsed.success)
+      for (const issue of parsed.error.issues) context.addIssue({ code: "custom", path: issue.path, message: issue.message });
   });
 }
 

@@ -50,14 +50,19 @@ export function workloadRoutes(deps: WorkloadDeps): Mounted[] {
     mount(workload.snapshotsSince, async ({ params, caller }) => actions.since(params, caller)),
     mount(workload.suspend, async ({ params, caller, headers }) => suspend(deps, params, caller, headers)),
     mount(workload.debugLog, async ({ params, body }) => {
-      if (deps.forwardDebugLogs) void deps.platform.debugLog(params.runId, { ...body, time: z.coerce.date().catch(new Date(0)).parse(body.time) });
+      if (deps.forwardDebugLogs)
+        void deps.platform.debugLog(params.runId, { ...body, time: z.coerce.date().catch(new Date(0)).parse(body.time) });
       return undefined;
     }),
     mount(workload.dequeueDeployment, async () => []),
     mount(snapshotComplete, async ({ body, headers }) => {
       const signature = headers[CALLBACK_SIGNATURE_HEADER];
       const verdict = deps.receiveCallback(body, typeof signature === "string" ? signature : undefined);
-      if (verdict === "forged") throw new TorporError("unauthenticated", "Cannot take the callback: it is not signed by this node's gateway for a snapshot that was asked for");
+      if (verdict === "forged")
+        throw new TorporError(
+          "unauthenticated",
+          "Cannot take the callback: it is not signed by this node's gateway for a snapshot that was asked for",
+        );
       return { ok: true as const };
     }),
   ];

@@ -49,7 +49,12 @@ export class RunnerSockets implements Closable {
   /** Takes the upgrade requests of a server. */
   attach(server: NodeServer, handlers: SocketHandlers): void {
     this.#handlers = handlers;
-    const io = new Server(server, { transports: ["websocket"], serveClient: false, maxHttpBufferSize: MAX_MESSAGE_BYTES, connectTimeout: 10_000 });
+    const io = new Server(server, {
+      transports: ["websocket"],
+      serveClient: false,
+      maxHttpBufferSize: MAX_MESSAGE_BYTES,
+      connectTimeout: 10_000,
+    });
     this.#io = io;
     io.of(WORKLOAD_SOCKET.namespace).on("connection", (socket) => void this.#connected(socket));
   }
@@ -81,7 +86,11 @@ export class RunnerSockets implements Closable {
     for (const event of [WORKLOAD_SOCKET.start, WORKLOAD_SOCKET.stop]) socket.on(event, (payload: unknown) => take(event, payload));
     let runner: Runner;
     try {
-      runner = await this.#deps.identify({ claim: one(headers[WORKLOAD_HEADERS.runnerId]), deploymentId: one(headers[WORKLOAD_HEADERS.deploymentId]), remoteAddress: socket.handshake.address });
+      runner = await this.#deps.identify({
+        claim: one(headers[WORKLOAD_HEADERS.runnerId]),
+        deploymentId: one(headers[WORKLOAD_HEADERS.deploymentId]),
+        remoteAddress: socket.handshake.address,
+      });
     } catch (error) {
       this.#deps.log.warn({ err: error, remoteAddress: socket.handshake.address }, "a runner's socket was refused");
       socket.disconnect(true);
