@@ -20,6 +20,7 @@ export async function deploy(core: Core, env: EnvironmentRef, input: DeploymentI
     const current = await deployments.currentDeployment(tx, env.id);
     if (current !== undefined && current.content_hash === input.contentHash && current.image_reference === input.imageReference)
       return view(current);
+    await deployments.lockTurn(tx, env.id);
     const at = now(core);
     const day = dayOf(at);
     const id = newId(at.getTime(), core.random);

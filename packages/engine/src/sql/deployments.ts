@@ -24,6 +24,13 @@ export async function lockEnvironment(db: Queryable, environmentId: string): Pro
   await db.query(LOCK_ENVIRONMENT, [environmentId]);
 }
 
+const LOCK_TURN = sql("deploy_lock_turn", "select 1 as hit from environment_turns where environment_id = $1 for update");
+
+/** Waits for hand-outs in flight: each has either set its run aside by now, or will see the version that is made current. */
+export async function lockTurn(db: Queryable, environmentId: string): Promise<void> {
+  await db.query(LOCK_TURN, [environmentId]);
+}
+
 const CURRENT = sql(
   "deployment_current",
   `select ${COLUMNS} from environments e join deployments d on d.id = e.current_deployment_id where e.id = $1`,
