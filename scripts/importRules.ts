@@ -15,8 +15,9 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   supervisor: [...BASE, "http", "observe"],
   gateway: [...BASE, "http", "observe", "image"],
   warmstart: [...BASE, "http", "observe"],
-  testkit: [...BASE, "engine", "http", "observe"],
-  cli: [...BASE, "http", "observe", "engine", "image", "platform", "supervisor", "gateway", "warmstart", "testkit"],
+  postgres: ["kernel"],
+  testkit: ["engine", "postgres"],
+  cli: [...BASE, "http", "observe", "engine", "image", "platform", "supervisor", "gateway", "warmstart", "postgres"],
 };
 
 export interface ImportEdge {

@@ -1,2 +1,1 @@
 export * from "./postgres.ts";
-export { startPostgresServer, type PostgresServer, type PostgresServerOptions } from "./postgresServer.ts";

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { migrate } from "@torpor/engine";
 import { Client } from "pg";
-import { startPostgresServer, type PostgresServer } from "./postgresServer.ts";
+import { startPostgresServer, type PostgresServer } from "@torpor/postgres";
 
 /** Names the socket on which the server of a test run is asked for (vitestPostgres.ts); it starts when the first one asks. */
 export const TEST_POSTGRES_SOCKET = "TORPOR_TEST_POSTGRES_SOCKET";

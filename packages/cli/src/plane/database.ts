@@ -1,7 +1,7 @@
 import { appendFileSync } from "node:fs";
 import { join } from "node:path";
 import { backoffMs, sleep, type Closable, type Clock, type Secret } from "@torpor/kernel";
-import { startPostgresServer, type PostgresServer } from "@torpor/testkit";
+import { startPostgresServer, type PostgresServer } from "@torpor/postgres";
 
 export interface EmbeddedDatabaseOptions {
   readonly dataDir: string;

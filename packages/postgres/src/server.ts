@@ -4,9 +4,9 @@ import { existsSync } from "node:fs";
 import { createServer } from "node:net";
 import { dirname, join } from "node:path";
 import { systemClock, sleep } from "@torpor/kernel";
-import { findBinaries, type PostgresBinaries } from "./postgresBinaries.ts";
-import { serverOwner, type ServerOwner } from "./postgresOwner.ts";
-import { programsFor, type Programs } from "./postgresSpawn.ts";
+import { findBinaries, type PostgresBinaries } from "./binaries.ts";
+import { serverOwner, type ServerOwner } from "./owner.ts";
+import { programsFor, type Programs } from "./spawn.ts";
 
 // A real PostgreSQL as a child process.
 //

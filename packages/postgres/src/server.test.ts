@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { sleep, systemClock } from "@torpor/kernel";
 import { Client } from "pg";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { startPostgresServer, type PostgresServer, type PostgresServerOptions } from "./postgresServer.ts";
+import { startPostgresServer, type PostgresServer, type PostgresServerOptions } from "./server.ts";
 
 async function ask(server: PostgresServer, text: string): Promise<unknown[]> {
   const client = new Client({ connectionString: server.connectionString });
@@ -97,7 +97,7 @@ describe("a PostgreSQL server", () => {
   it("dies with its parent, even one that is killed, and takes its scratch data along", async () => {
     const scratch = await mkdtemp(join(tmpdir(), "torpor-scratch-"));
     const script = `
-      import { startPostgresServer } from ${JSON.stringify(import.meta.resolve("./postgresServer.ts"))};
+      import { startPostgresServer } from ${JSON.stringify(import.meta.resolve("./server.ts"))};
       const server = await startPostgresServer({ dataDir: ${JSON.stringify(join(scratch, "data"))}, listen: { kind: "socket", dir: ${JSON.stringify(join(scratch, "s"))} }, password: "x", fsync: false, scratchDir: ${JSON.stringify(scratch)} });
       console.log(server.pid);`;
     const parent = spawn(process.execPath, ["--input-type=module", "-e", script], { stdio: ["ignore", "pipe", "inherit"] });

@@ -1,5 +1,5 @@
 import { spawn, type ChildProcess } from "node:child_process";
-import type { ServerOwner } from "./postgresOwner.ts";
+import type { ServerOwner } from "./owner.ts";
 
 // How PostgreSQL's programs are started.
 
