@@ -55,14 +55,17 @@ afterEach(async () => {
   await server.close();
 });
 
-async function post(body: string, headers: Record<string, string> = {}): Promise<{ status: number; json: Record<string, unknown>; headers: Headers }> {
+async function post(
+  body: string,
+  headers: Record<string, string> = {},
+): Promise<{ status: number; json: Record<string, unknown>; headers: Headers }> {
   const response = await fetch(`${server.url}/things/t1`, { method: "POST", body, headers: { authorization: "Bearer good", ...headers } });
   return { status: response.status, json: (await response.json()) as Record<string, unknown>, headers: response.headers };
 }
 
 describe("serving declared routes", () => {
   it("answers 400 to a body that is not JSON, and says where it breaks", async () => {
-    const answer = await post("{\"count\": ");
+    const answer = await post('{"count": ');
     expect(answer.status).toBe(400);
     expect(answer.json).toMatchObject({ code: "body_malformed", param: "body" });
   });
@@ -83,13 +86,23 @@ describe("serving declared routes", () => {
   });
 
   it("answers 401 without a valid credential, before it looks at the body", async () => {
-    const response = await fetch(`${server.url}/things/t1`, { method: "POST", body: JSON.stringify({ count: 1 }), headers: { authorization: "Bearer bad" } });
+    const response = await fetch(`${server.url}/things/t1`, {
+      method: "POST",
+      body: JSON.stringify({ count: 1 }),
+      headers: { authorization: "Bearer bad" },
+    });
     expect(response.status).toBe(401);
   });
 
   it("tells clients not to repeat a refusal that will stay one", async () => {
     const outcome = await client.call(fail, { params: { how: "stale" } });
-    expect(outcome).toEqual({ kind: "refused", status: 409, code: "snapshot_stale", message: "Cannot start: snapshot is not the latest", mayRetry: false });
+    expect(outcome).toEqual({
+      kind: "refused",
+      status: 409,
+      code: "snapshot_stale",
+      message: "Cannot start: snapshot is not the latest",
+      mayRetry: false,
+    });
   });
 
   it("keeps the text of an unforeseen error inside and puts it into the log", async () => {
@@ -110,6 +123,18 @@ describe("serving declared routes", () => {
       socket.on("error", reject);
     });
     expect(await closed).toContain("408");
+  });
+
+  it("closes although the other side of an upgraded connection has vanished without a word", async () => {
+    server.node.on(
+      "upgrade",
+      (_request, socket) => void socket.write("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: test\r\n\r\n"),
+    );
+    const vanished = connect({ port: server.port, host: "127.0.0.1", allowHalfOpen: true });
+    vanished.write("GET / HTTP/1.1\r\nhost: test\r\nconnection: upgrade\r\nupgrade: test\r\n\r\n");
+    await new Promise((resolve) => vanished.once("data", resolve));
+    await expect(server.close()).resolves.toBeUndefined();
+    vanished.destroy();
   });
 
   it("answers 404 to an unknown route and names it", async () => {

@@ -1,4 +1,5 @@
 import type { Server as NodeServer } from "node:http";
+import type { Socket } from "node:net";
 import { TorporError, type Auth, type Route } from "@torpor/contracts";
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest, type RouteOptions } from "fastify";
 import type { Closable } from "@torpor/kernel";
@@ -25,7 +26,12 @@ export interface ServerLog {
 }
 
 /** Told about each answered request, for metrics. */
-export type OnAnswered = (answered: { readonly method: string; readonly path: string; readonly status: number; readonly durationMs: number }) => void;
+export type OnAnswered = (answered: {
+  readonly method: string;
+  readonly path: string;
+  readonly status: number;
+  readonly durationMs: number;
+}) => void;
 
 export interface ServerOptions<C extends Callers> {
   readonly routes: readonly Mounted[];
@@ -53,6 +59,7 @@ export interface RunningServer extends Closable {
 /** Serves declared routes. Resolves when it listens; `close` answers what is being answered, then cuts the rest. */
 export async function startServer<C extends Callers>(options: ServerOptions<C>): Promise<RunningServer> {
   const app = buildApp(options);
+  const sockets = openSockets(app.server);
   await options.extend?.(app);
   const { host, port } = options.listen;
   await app.listen({ host, port });
@@ -64,8 +71,29 @@ export async function startServer<C extends Callers>(options: ServerOptions<C>):
     port: address.port,
     url: `http://${shownHost}:${address.port}`,
     node: app.server,
-    close: () => app.close(),
+    close: () => closeWithin(app, sockets),
   };
+}
+
+/** Time to say goodbye on connections that became sockets of another protocol. Who has vanished without a word never answers. */
+const GOODBYE_MS = 1_000;
+
+async function closeWithin(app: FastifyInstance, sockets: ReadonlySet<Socket>): Promise<void> {
+  const cut = setTimeout(() => sockets.forEach((socket) => socket.destroy()), GOODBYE_MS);
+  try {
+    await app.close();
+  } finally {
+    clearTimeout(cut);
+  }
+}
+
+function openSockets(server: NodeServer): ReadonlySet<Socket> {
+  const sockets = new Set<Socket>();
+  server.on("connection", (socket) => {
+    sockets.add(socket);
+    socket.once("close", () => sockets.delete(socket));
+  });
+  return sockets;
 }
 
 function buildApp<C extends Callers>(options: ServerOptions<C>): FastifyInstance {
@@ -92,11 +120,17 @@ function buildApp<C extends Callers>(options: ServerOptions<C>): FastifyInstance
 }
 
 /** Each way of reading a body is a scope of its own, with one parser for every content type: runners label JSON as text. */
-function registerBodies<C extends Callers>(app: FastifyInstance, options: ServerOptions<C>, kinds: readonly string[], parseAs: "buffer" | "stream"): void {
+function registerBodies<C extends Callers>(
+  app: FastifyInstance,
+  options: ServerOptions<C>,
+  kinds: readonly string[],
+  parseAs: "buffer" | "stream",
+): void {
   const routes = options.routes.filter((mounted) => kinds.includes(mounted.route.bodyKind));
   void app.register(async (scope) => {
     scope.removeAllContentTypeParsers();
-    if (parseAs === "buffer") scope.addContentTypeParser("*", { parseAs: "buffer" }, async (_request: FastifyRequest, body: Buffer) => body);
+    if (parseAs === "buffer")
+      scope.addContentTypeParser("*", { parseAs: "buffer" }, async (_request: FastifyRequest, body: Buffer) => body);
     else scope.addContentTypeParser("*", async (_request: FastifyRequest, payload: NodeJS.ReadableStream) => payload);
     for (const mounted of routes) scope.route(routeOptions(mounted, options));
   });
@@ -111,7 +145,8 @@ function routeOptions<C extends Callers>({ route, handler }: Mounted, options: S
     handler: async (request, reply) => {
       const params = request.params as Record<string, string>;
       const rawBody = route.bodyKind === "raw" && Buffer.isBuffer(request.body) ? request.body : undefined;
-      const caller = authenticate === null ? null : await authenticate({ headers: request.headers, remoteAddress: request.ip, params, rawBody });
+      const caller =
+        authenticate === null ? null : await authenticate({ headers: request.headers, remoteAddress: request.ip, params, rawBody });
       const result = await handler({
         params: validated(route.params, params, "params"),
         query: validated(route.query, request.query, "query"),
@@ -128,7 +163,8 @@ function routeOptions<C extends Callers>({ route, handler }: Mounted, options: S
 
 function authenticatorFor<C extends Callers>(route: Route, authenticators: Authenticators<C>): Authenticator<unknown> {
   const found = (authenticators as Partial<Record<Auth, Authenticator<unknown>>>)[route.auth];
-  if (found === undefined) throw new Error(`Cannot serve ${route.method} ${route.path}: this server knows no callers of kind ${route.auth}`);
+  if (found === undefined)
+    throw new Error(`Cannot serve ${route.method} ${route.path}: this server knows no callers of kind ${route.auth}`);
   return found;
 }
 
@@ -170,6 +206,11 @@ function sendError(thrown: unknown, request: FastifyRequest, reply: FastifyReply
 
 function reportAnswers(app: FastifyInstance, onAnswered: OnAnswered): void {
   app.addHook("onResponse", async (request, reply) => {
-    onAnswered({ method: request.method, path: request.routeOptions.url ?? "unknown", status: reply.statusCode, durationMs: reply.elapsedTime });
+    onAnswered({
+      method: request.method,
+      path: request.routeOptions.url ?? "unknown",
+      status: reply.statusCode,
+      durationMs: reply.elapsedTime,
+    });
   });
 }
