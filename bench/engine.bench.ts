@@ -46,21 +46,40 @@ try {
 
 /** A task and a queue without limits, so that the engine and not a queue is measured. */
 async function deployBenchTask(bare: BarePlatform): Promise<string> {
-  const operator = scope.use(new RouteClient({ baseUrl: bare.url, timeoutMs: 10_000, headers: () => ({ authorization: `Bearer ${bare.adminToken}` }) }));
+  const operator = scope.use(
+    new RouteClient({ baseUrl: bare.url, timeoutMs: 10_000, headers: () => ({ authorization: `Bearer ${bare.adminToken}` }) }),
+  );
   const { environments } = ok(await operator.call(admin.ensureProject, { body: { ref: "proj_bench" } }));
   const apiKey = environments.find(({ slug }) => slug === "prod")?.apiKey ?? "";
   const manifest = { tasks: [{ id: TASK, filePath: "bench.ts" }] };
-  const body = { imageReference: "torpor/bench", contentHash: "bench", runtime: "node", sdkVersion: "4.8.3", cliVersion: "4.8.3", manifest };
+  const body = {
+    imageReference: "torpor/bench",
+    contentHash: "bench",
+    runtime: "node",
+    sdkVersion: "4.8.3",
+    cliVersion: "4.8.3",
+    manifest,
+  };
   ok(await sdkClient(bare, apiKey).call(deployments.create, { body }));
   return apiKey;
 }
 
 function sdkClient(bare: BarePlatform, apiKey: string): RouteClient {
-  return scope.use(new RouteClient({ baseUrl: bare.url, timeoutMs: 30_000, headers: () => ({ authorization: `Bearer ${apiKey}`, "x-trigger-api-version": "2025-07-16" }) }));
+  return scope.use(
+    new RouteClient({
+      baseUrl: bare.url,
+      timeoutMs: 30_000,
+      headers: () => ({ authorization: `Bearer ${apiKey}`, "x-trigger-api-version": "2025-07-16" }),
+    }),
+  );
 }
 
 function workerClient(bare: BarePlatform, name: string): RouteClient {
-  const headers = { authorization: `Bearer ${bare.workerToken}`, "x-trigger-worker-instance-name": name, "x-trigger-worker-managed-secret": bare.managedSecret };
+  const headers = {
+    authorization: `Bearer ${bare.workerToken}`,
+    "x-trigger-worker-instance-name": name,
+    "x-trigger-worker-managed-secret": bare.managedSecret,
+  };
   return scope.use(new RouteClient({ baseUrl: bare.url, timeoutMs: 30_000, headers: () => headers }));
 }
 
@@ -91,8 +110,15 @@ async function measure(bare: BarePlatform, clients: number, one: (client: number
 async function insertLoop(bare: BarePlatform, clients: number): Promise<Rates> {
   const pool = new pg.Pool({ connectionString: bare.databaseUrl, max: clients });
   try {
-    await pool.query("create table if not exists baseline (id bigserial primary key, payload text not null, at timestamptz not null default now())");
-    return await measure(bare, clients, async () => void (await pool.query({ name: "baseline", text: "insert into baseline (payload) values ($1) returning id", values: ["{}"] })));
+    await pool.query(
+      "create table if not exists baseline (id bigserial primary key, payload text not null, at timestamptz not null default now())",
+    );
+    return await measure(
+      bare,
+      clients,
+      async () =>
+        void (await pool.query({ name: "baseline", text: "insert into baseline (payload) values ($1) returning id", values: ["{}"] })),
+    );
   } finally {
     await pool.end();
   }
@@ -100,7 +126,17 @@ async function insertLoop(bare: BarePlatform, clients: number): Promise<Rates> {
 
 async function triggers(bare: BarePlatform, apiKey: string, clients: number): Promise<Rates> {
   const client = sdkClient(bare, apiKey);
-  const rates = await measure(bare, clients, async () => void ok(await client.call(sdkRuns.trigger, { params: { taskId: TASK }, body: { payload: "{}", options: { payloadType: "application/json" } } })));
+  const rates = await measure(
+    bare,
+    clients,
+    async () =>
+      void ok(
+        await client.call(sdkRuns.trigger, {
+          params: { taskId: TASK },
+          body: { payload: "{}", options: { payloadType: "application/json" } },
+        }),
+      ),
+  );
   await drain(bare);
   return rates;
 }
@@ -109,7 +145,9 @@ async function lifeCycles(bare: BarePlatform, apiKey: string, clients: number): 
   const sdk = sdkClient(bare, apiKey);
   const worker = workerClient(bare, "bench");
   return await measure(bare, clients, async () => {
-    ok(await sdk.call(sdkRuns.trigger, { params: { taskId: TASK }, body: { payload: "{}", options: { payloadType: "application/json" } } }));
+    ok(
+      await sdk.call(sdkRuns.trigger, { params: { taskId: TASK }, body: { payload: "{}", options: { payloadType: "application/json" } } }),
+    );
     const [message] = ok(await worker.call(workerActions.dequeue, { body: {} }));
     if (message !== undefined) await finish(worker, message);
   });
@@ -117,9 +155,13 @@ async function lifeCycles(bare: BarePlatform, apiKey: string, clients: number): 
 
 async function finish(worker: RouteClient, message: DequeuedMessage): Promise<void> {
   const runId = message.run.friendlyId;
-  const started = ok(await worker.call(workerActions.startAttempt, { params: { runId, snapshotId: message.snapshot.friendlyId }, body: {} }));
+  const started = ok(
+    await worker.call(workerActions.startAttempt, { params: { runId, snapshotId: message.snapshot.friendlyId }, body: {} }),
+  );
   const completion = { ok: true, id: runId, output: "1", outputType: "application/json" } as const;
-  ok(await worker.call(workerActions.completeAttempt, { params: { runId, snapshotId: started.snapshot.friendlyId }, body: { completion } }));
+  ok(
+    await worker.call(workerActions.completeAttempt, { params: { runId, snapshotId: started.snapshot.friendlyId }, body: { completion } }),
+  );
 }
 
 /** Takes what the trigger measurement left in the queue. */
@@ -160,7 +202,9 @@ async function timerLateness(bare: BarePlatform, apiKey: string): Promise<number
   const worker = workerClient(bare, "timers");
   const lateness: number[] = [];
   for (let round = 0; round < 40; round++) {
-    ok(await sdk.call(sdkRuns.trigger, { params: { taskId: TASK }, body: { payload: "{}", options: { payloadType: "application/json" } } }));
+    ok(
+      await sdk.call(sdkRuns.trigger, { params: { taskId: TASK }, body: { payload: "{}", options: { payloadType: "application/json" } } }),
+    );
     const [message] = ok(await worker.call(workerActions.dequeue, { body: {} }));
     if (message === undefined) continue;
     const runId = message.run.friendlyId;
@@ -175,7 +219,12 @@ async function timerLateness(bare: BarePlatform, apiKey: string): Promise<number
       }
       lateness.push(execution.snapshot.createdAt.getTime() - date.getTime());
       const completion = { ok: true, id: runId, outputType: "application/json" } as const;
-      ok(await worker.call(workerActions.completeAttempt, { params: { runId, snapshotId: execution.snapshot.friendlyId }, body: { completion } }));
+      ok(
+        await worker.call(workerActions.completeAttempt, {
+          params: { runId, snapshotId: execution.snapshot.friendlyId },
+          body: { completion },
+        }),
+      );
       break;
     }
   }
@@ -183,7 +232,9 @@ async function timerLateness(bare: BarePlatform, apiKey: string): Promise<number
 }
 
 /** Memory and CPU of the platform and PostgreSQL when nothing happens. */
-async function idleCost(bare: BarePlatform): Promise<{ readonly platformBytes: number; readonly databaseBytes: number; readonly cpuSecondsPerHour: number }> {
+async function idleCost(
+  bare: BarePlatform,
+): Promise<{ readonly platformBytes: number; readonly databaseBytes: number; readonly cpuSecondsPerHour: number }> {
   const pids = [...processTree(bare.platformPid), ...processTree(bare.databasePid)];
   const before = pids.reduce((sum, pid) => sum + treeCpuMs(pid), 0);
   const idleMs = 20_000;
@@ -218,10 +269,18 @@ function print(results: Results): void {
   console.log("what                clients   per second   ms median / p95   CPU ms platform   CPU ms PostgreSQL");
   for (const [name, all] of rows) {
     for (const { clients, perSecond, latenciesMs, platformCpuMs, databaseCpuMs } of all) {
-      console.log(`${name.padEnd(20)}${String(clients).padStart(7)}${perSecond.toFixed(0).padStart(13)}${medianAndP95(latenciesMs, 1).padStart(18)}${platformCpuMs.toFixed(2).padStart(18)}${databaseCpuMs.toFixed(2).padStart(20)}`);
+      console.log(
+        `${name.padEnd(20)}${String(clients).padStart(7)}${perSecond.toFixed(0).padStart(13)}${medianAndP95(latenciesMs, 1).padStart(18)}${platformCpuMs.toFixed(2).padStart(18)}${databaseCpuMs.toFixed(2).padStart(20)}`,
+      );
     }
   }
-  console.log(`trigger → dequeue's answer   ${medianAndP95(results.dequeueLatencyMs, 1)} ms (median / p95 of ${results.dequeueLatencyMs.length})`);
-  console.log(`timer lateness               ${medianAndP95(results.timerLatenessMs, 1)} ms, at most ${figures(results.timerLatenessMs).max} ms (${results.timerLatenessMs.length} timers)`);
-  console.log(`idle                         platform ${(results.idle.platformBytes / 2 ** 20).toFixed(0)} MiB, PostgreSQL ${(results.idle.databaseBytes / 2 ** 20).toFixed(0)} MiB, ${results.idle.cpuSecondsPerHour.toFixed(0)} CPU s per hour`);
+  console.log(
+    `trigger → dequeue's answer   ${medianAndP95(results.dequeueLatencyMs, 1)} ms (median / p95 of ${results.dequeueLatencyMs.length})`,
+  );
+  console.log(
+    `timer lateness               ${medianAndP95(results.timerLatenessMs, 1)} ms, at most ${figures(results.timerLatenessMs).max} ms (${results.timerLatenessMs.length} timers)`,
+  );
+  console.log(
+    `idle                         platform ${(results.idle.platformBytes / 2 ** 20).toFixed(0)} MiB, PostgreSQL ${(results.idle.databaseBytes / 2 ** 20).toFixed(0)} MiB, ${results.idle.cpuSecondsPerHour.toFixed(0)} CPU s per hour`,
+  );
 }

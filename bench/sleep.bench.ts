@@ -92,7 +92,13 @@ async function nap(bench: BenchPlane, sleeps: boolean) {
   await waitForQuiet(bench);
   const frozen = events.find(({ name }) => name === "snapshot.frozen");
   const size = frozen?.properties?.["sizeBytes"];
-  return { wake: wakeSteps(run, events, sleeps), freezeMs: frozen?.durationMs, sizeBytes: typeof size === "number" ? size : undefined, awakeBytes, asleepProcesses };
+  return {
+    wake: wakeSteps(run, events, sleeps),
+    freezeMs: frozen?.durationMs,
+    sizeBytes: typeof size === "number" ? size : undefined,
+    awakeBytes,
+    asleepProcesses,
+  };
 }
 
 /** From the planned end of the wait to the task's next line. */
@@ -144,14 +150,29 @@ function numberIn(output: unknown, key: string): number {
 
 function print(): void {
   console.log(`${results.machine}; ${cycles} cycles each on an otherwise idle plane; median / p95`);
-  for (const [name, measured] of [["gVisor sandboxes", results.sandboxed], ["plain processes", results.plain]] as const) {
+  for (const [name, measured] of [
+    ["gVisor sandboxes", results.sandboxed],
+    ["plain processes", results.plain],
+  ] as const) {
     console.log(`\n${name}`);
     console.log(`  cold start, ms   ${stepsLine(measured.coldStarts)}`);
     console.log(`  wake, ms         ${stepsLine(measured.wakes)}`);
     if (measured.freezeMs.length > 0) console.log(`  freeze, ms       ${medianAndP95(measured.freezeMs)}`);
-    if (measured.sizeBytes.length > 0) console.log(`  on disk, MB      ${medianAndP95(measured.sizeBytes.map((bytes) => bytes / 1e6), 1)}`);
-    console.log(`  awake, MB        ${medianAndP95(measured.awakeBytes.map((bytes) => bytes / 1e6), 1)} of memory while it waits in memory`);
-    if (measured.asleepProcesses.length > 0) console.log(`  asleep           ${figures(measured.asleepProcesses).max} processes and no memory, at most`);
+    if (measured.sizeBytes.length > 0)
+      console.log(
+        `  on disk, MB      ${medianAndP95(
+          measured.sizeBytes.map((bytes) => bytes / 1e6),
+          1,
+        )}`,
+      );
+    console.log(
+      `  awake, MB        ${medianAndP95(
+        measured.awakeBytes.map((bytes) => bytes / 1e6),
+        1,
+      )} of memory while it waits in memory`,
+    );
+    if (measured.asleepProcesses.length > 0)
+      console.log(`  asleep           ${figures(measured.asleepProcesses).max} processes and no memory, at most`);
   }
 }
 

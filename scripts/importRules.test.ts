@@ -4,7 +4,9 @@ import { illegalImports, importEdges } from "./importRules.ts";
 describe("the direction of imports", () => {
   it("refuses a part that reaches another part", () => {
     const edges = importEdges("packages/supervisor/src/launch/plan.ts", `import { startGateway } from "@torpor/gateway";`);
-    expect(illegalImports(edges)).toEqual([{ file: "packages/supervisor/src/launch/plan.ts", from: "supervisor", to: "gateway", isTest: false }]);
+    expect(illegalImports(edges)).toEqual([
+      { file: "packages/supervisor/src/launch/plan.ts", from: "supervisor", to: "gateway", isTest: false },
+    ]);
   });
 
   it("refuses a way round through relative paths", () => {

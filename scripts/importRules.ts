@@ -17,7 +17,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   warmstart: [...BASE, "http", "observe"],
   postgres: ["kernel"],
   testkit: ["engine", "postgres"],
-  cli: [...BASE, "http", "observe", "engine", "image", "platform", "supervisor", "gateway", "warmstart", "postgres"],
+  cli: [...BASE, "http", "observe", "image", "platform", "supervisor", "gateway", "warmstart", "postgres"],
 };
 
 export interface ImportEdge {
@@ -28,8 +28,13 @@ export interface ImportEdge {
 }
 
 /** Edges that the table does not allow. */
-export function illegalImports(edges: readonly ImportEdge[], allowed: Readonly<Record<string, readonly string[]>> = MAY_IMPORT): ImportEdge[] {
-  return edges.filter((edge) => edge.from !== edge.to && !(allowed[edge.from]?.includes(edge.to) === true || (edge.isTest && TEST_ONLY.has(edge.to))));
+export function illegalImports(
+  edges: readonly ImportEdge[],
+  allowed: Readonly<Record<string, readonly string[]>> = MAY_IMPORT,
+): ImportEdge[] {
+  return edges.filter(
+    (edge) => edge.from !== edge.to && !(allowed[edge.from]?.includes(edge.to) === true || (edge.isTest && TEST_ONLY.has(edge.to))),
+  );
 }
 
 /** What tests may use wherever they stand. */
@@ -41,7 +46,9 @@ export function importEdges(file: string, text: string): ImportEdge[] {
   if (from === undefined) return [];
   const isTest = /\.test\.ts$|\/test\/|onformance/.test(file);
   const edges: ImportEdge[] = [];
-  for (const match of text.matchAll(/(?:from|import)\s*\(?\s*["']@torpor\/([a-z0-9-]+)/g)) edges.push({ file, from, to: match[1] ?? "", isTest });
-  for (const match of text.matchAll(/(?:from|import)\s*\(?\s*["'](?:\.\.\/)+(?:packages\/)?([a-z0-9-]+)\/src\//g)) edges.push({ file, from, to: match[1] ?? "", isTest });
+  for (const match of text.matchAll(/(?:from|import)\s*\(?\s*["']@torpor\/([a-z0-9-]+)/g))
+    edges.push({ file, from, to: match[1] ?? "", isTest });
+  for (const match of text.matchAll(/(?:from|import)\s*\(?\s*["'](?:\.\.\/)+(?:packages\/)?([a-z0-9-]+)\/src\//g))
+    edges.push({ file, from, to: match[1] ?? "", isTest });
   return edges;
 }

@@ -21,9 +21,20 @@ export async function startBarePlatform(dataDir: string): Promise<BarePlatform> 
   const [api = 0, workload = 0, gateway = 0, warmStart = 0, database = 0] = await freePorts(5);
   const random = (): number => systemRandom.unit();
   const onUnexpectedExit = (name: string, how: string): void => console.error(`${name} ended: ${how}`);
-  const postgres = scope.use(new EmbeddedDatabase({ dataDir, port: database, password: secrets.databasePassword, clock: systemClock, random, onUnexpectedExit }));
+  const postgres = scope.use(
+    new EmbeddedDatabase({ dataDir, port: database, password: secrets.databasePassword, clock: systemClock, random, onUnexpectedExit }),
+  );
   const databaseUrl = await postgres.start();
-  const config: PlaneConfig = { planeId: "bench0", dataDir, stateDir: dataDir, driver: "process", ports: { api, workload, gateway, warmStart, database }, secrets, databaseUrl, env: { PATH: process.env["PATH"] ?? "" } };
+  const config: PlaneConfig = {
+    planeId: "bench0",
+    dataDir,
+    stateDir: dataDir,
+    driver: "process",
+    ports: { api, workload, gateway, warmStart, database },
+    secrets,
+    databaseUrl,
+    env: { PATH: process.env["PATH"] ?? "" },
+  };
   const platform = new PartProcess(
     {
       name: "platform",

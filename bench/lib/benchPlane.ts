@@ -34,7 +34,15 @@ export async function startBenchPlane(options: BenchPlaneOptions): Promise<Bench
   const dataDir = mkdtempSync(join(stateDir, "bench-"));
   scope.defer(() => rmSync(dataDir, { recursive: true, force: true }));
   const say = (text: string): void => console.error(text);
-  const plane = await startPlane({ dataDir, repoDir, stateDir, driver, env, onProgress: () => {}, onUnexpectedExit: (part, how) => say(`${part} ended: ${how}`) });
+  const plane = await startPlane({
+    dataDir,
+    repoDir,
+    stateDir,
+    driver,
+    env,
+    onProgress: () => {},
+    onUnexpectedExit: (part, how) => say(`${part} ended: ${how}`),
+  });
   scope.defer(() => removePlane({ planeId: plane.file.planeId, dataDir, env }));
   scope.use(plane);
   const built = await buildImage({ projectDir: join(repoDir, "examples/nap"), stateDir, progress: () => {} });

@@ -15,7 +15,11 @@ Exit codes: 0 done · 1 what was run failed · 2 wrong command line · 3 the pla
             5 something is missing on this machine · 6 refused · 70 a fault of Torpor`;
 
 /** Parses the words, runs the command they name, and says with which code the process ends. */
-export async function runCommandLine(commands: readonly Command[], words: readonly string[], options: CommandLineOptions): Promise<ExitCode> {
+export async function runCommandLine(
+  commands: readonly Command[],
+  words: readonly string[],
+  options: CommandLineOptions,
+): Promise<ExitCode> {
   const program = new Commander("torpor");
   program.description("Durable tasks on machines you own: they sleep on disk and wake to the very line.");
   program.version(VERSION).exitOverride().showHelpAfterError("(add --help to see what is possible)").addHelpText("after", EXIT_CODES_HELP);
@@ -42,7 +46,10 @@ interface Parsed {
 function addCommand(program: Commander, command: Command, run: (input: Parsed) => Promise<void>): void {
   const [first = "", second] = command.name.split(" ");
   const parent = second === undefined ? program : groupOf(program, first);
-  const added = parent.command(second ?? first).description(command.summary).option("--json", "answer as JSON, for machines");
+  const added = parent
+    .command(second ?? first)
+    .description(command.summary)
+    .option("--json", "answer as JSON, for machines");
   added.exitOverride().addHelpText("after", EXIT_CODES_HELP);
   for (const { name, description } of command.args ?? []) added.argument(name, description);
   for (const { flags, description, default: value } of command.options ?? []) added.option(flags, description, value);
@@ -55,7 +62,13 @@ const GROUPS: Readonly<Record<string, string>> = { runs: "list, show or cancel r
 
 function groupOf(program: Commander, name: string): Commander {
   const found = program.commands.find((command) => command.name() === name);
-  return found ?? program.command(name).description(GROUPS[name] ?? "").exitOverride();
+  return (
+    found ??
+    program
+      .command(name)
+      .description(GROUPS[name] ?? "")
+      .exitOverride()
+  );
 }
 
 async function runOne(command: Command, input: Parsed, { process, repoDir, stateDir }: CommandLineOptions): Promise<ExitCode> {
@@ -79,7 +92,10 @@ function report(error: unknown, terminal: Terminal): ExitCode {
     else terminal.error(error.message, error.hint);
     return error.exitCode;
   }
-  terminal.error(error instanceof Error ? (error.stack ?? error.message) : String(error), "this is a fault of Torpor: please report it with the lines above");
+  terminal.error(
+    error instanceof Error ? (error.stack ?? error.message) : String(error),
+    "this is a fault of Torpor: please report it with the lines above",
+  );
   return EXIT.internal;
 }
 

@@ -33,7 +33,11 @@ export function requirePlane(context: CommandContext, input: CommandInput): Plan
 
 /** A client with the operator's rights. */
 export function adminClient(plane: PlaneFile): RouteClient {
-  return new RouteClient({ baseUrl: plane.apiUrl, timeoutMs: CALL_TIMEOUT_MS, headers: () => ({ authorization: `Bearer ${plane.adminToken}` }) });
+  return new RouteClient({
+    baseUrl: plane.apiUrl,
+    timeoutMs: CALL_TIMEOUT_MS,
+    headers: () => ({ authorization: `Bearer ${plane.adminToken}` }),
+  });
 }
 
 /** A client with the rights of an environment's key. `TRIGGER_SECRET_KEY` wins over the plane of the data directory. */
@@ -43,7 +47,12 @@ export async function connect(context: CommandContext, input: CommandInput): Pro
   if (given !== undefined && givenUrl !== undefined) return connection(givenUrl, given);
   const plane = requirePlane(context, input);
   const projectRef = textOption(input, "project") ?? readLastProject(dataDirOf(context, input));
-  if (projectRef === undefined) throw new CommandFailure(EXIT.usage, "Cannot tell which project is meant: nothing was deployed to this plane yet", "./torpor deploy <dir>, or name it with --project");
+  if (projectRef === undefined)
+    throw new CommandFailure(
+      EXIT.usage,
+      "Cannot tell which project is meant: nothing was deployed to this plane yet",
+      "./torpor deploy <dir>, or name it with --project",
+    );
   return connection(plane.apiUrl, await environmentKey(plane, projectRef, textOption(input, "env") ?? "prod"));
 }
 
@@ -67,7 +76,11 @@ function connection(apiUrl: string, apiKey: string): EnvironmentConnection {
 }
 
 /** Runs `work` with a connection and closes it. */
-export async function withConnection<T>(context: CommandContext, input: CommandInput, work: (connection: EnvironmentConnection) => Promise<T>): Promise<T> {
+export async function withConnection<T>(
+  context: CommandContext,
+  input: CommandInput,
+  work: (connection: EnvironmentConnection) => Promise<T>,
+): Promise<T> {
   const connected = await connect(context, input);
   try {
     return await work(connected);
@@ -79,6 +92,7 @@ export async function withConnection<T>(context: CommandContext, input: CommandI
 /** The answer of a call, or a failure with the exit code that fits. */
 export function unwrap<T>(outcome: CallOutcome<T>): T {
   if (outcome.kind === "ok") return outcome.body;
-  if (outcome.kind === "unreachable") throw new CommandFailure(EXIT.unreachable, `Cannot reach the platform: ${outcome.message}`, "is the plane up? ./torpor status");
+  if (outcome.kind === "unreachable")
+    throw new CommandFailure(EXIT.unreachable, `Cannot reach the platform: ${outcome.message}`, "is the plane up? ./torpor status");
   throw new CommandFailure(outcome.status === 404 ? EXIT.notFound : EXIT.refused, outcome.message);
 }

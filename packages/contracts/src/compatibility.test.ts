@@ -1,7 +1,7 @@
 import * as theirRun from "@trigger.dev/core/v3/schemas";
 import * as theirWorker from "@trigger.dev/core/v3/runEngineWorker";
 import { describe, expect, it } from "vitest";
-import { z } from "zod";
+import type { z } from "zod";
 import * as ours from "./index.ts";
 
 const AT = "2026-11-24T08:00:00.000Z";
@@ -23,7 +23,16 @@ const childDone = {
 
 const execution = {
   attempt: { number: 1, startedAt: AT },
-  run: { id: "run_r1", payload: "{}", payloadType: "application/json", createdAt: AT, tags: [], isTest: false, isReplay: false, startedAt: AT },
+  run: {
+    id: "run_r1",
+    payload: "{}",
+    payloadType: "application/json",
+    createdAt: AT,
+    tags: [],
+    isTest: false,
+    isReplay: false,
+    startedAt: AT,
+  },
   task: { id: "nap", filePath: "src/nap.ts" },
   queue: { id: "queue_q1", name: "task/nap" },
   environment: { id: "e1", slug: "prod", type: "PRODUCTION" },
@@ -49,7 +58,12 @@ const dequeued = {
 };
 
 /** Our schema, the npm package's, and values that travel in both directions. */
-const PAIRS: readonly (readonly [name: string, our: z.ZodType, their: { safeParse(value: unknown): { success: boolean; error?: unknown } }, value: unknown])[] = [
+const PAIRS: readonly (readonly [
+  name: string,
+  our: z.ZodType,
+  their: { safeParse(value: unknown): { success: boolean; error?: unknown } },
+  value: unknown,
+])[] = [
   ["dequeued message", ours.DequeuedMessage, theirRun.DequeuedMessage, dequeued],
   [
     "execution data",
@@ -61,14 +75,30 @@ const PAIRS: readonly (readonly [name: string, our: z.ZodType, their: { safePars
     "execution data with checkpoint and batch",
     ours.RunExecutionData,
     theirRun.RunExecutionData,
-    { version: "1", snapshot, run, batch: { id: "b1", friendlyId: "batch_b1" }, checkpoint: { ...dequeued.checkpoint, friendlyId: "checkpoint_c1" }, completedWaitpoints: [] },
+    {
+      version: "1",
+      snapshot,
+      run,
+      batch: { id: "b1", friendlyId: "batch_b1" },
+      checkpoint: { ...dequeued.checkpoint, friendlyId: "checkpoint_c1" },
+      completedWaitpoints: [],
+    },
   ],
   ["start answer", ours.StartResult, theirWorker.WorkloadRunAttemptStartResponseBody, { snapshot, run, execution, envVars: { A: "1" } }],
   [
     "completion of a success",
     ours.workload.completeAttempt.body,
     theirWorker.WorkloadRunAttemptCompleteRequestBody,
-    { completion: { ok: true, id: "run_r1", output: "1", outputType: "application/json", usage: { durationMs: 3 }, flushedMetadata: { dataType: "application/json" } } },
+    {
+      completion: {
+        ok: true,
+        id: "run_r1",
+        output: "1",
+        outputType: "application/json",
+        usage: { durationMs: 3 },
+        flushedMetadata: { dataType: "application/json" },
+      },
+    },
   ],
   [
     "completion of a failure that asks for a retry",
@@ -90,7 +120,12 @@ const PAIRS: readonly (readonly [name: string, our: z.ZodType, their: { safePars
     theirWorker.WorkloadRunAttemptCompleteResponseBody,
     { result: { attemptStatus: "RETRY_IMMEDIATELY", snapshot, run } },
   ],
-  ["snapshots since", ours.workload.snapshotsSince.reply, theirWorker.WorkloadRunSnapshotsSinceResponseBody, { snapshots: [{ version: "1", snapshot, run, completedWaitpoints: [] }] }],
+  [
+    "snapshots since",
+    ours.workload.snapshotsSince.reply,
+    theirWorker.WorkloadRunSnapshotsSinceResponseBody,
+    { snapshots: [{ version: "1", snapshot, run, completedWaitpoints: [] }] },
+  ],
   ["suspend answer", ours.SuspendReply, theirWorker.WorkloadSuspendRunResponseBody, { ok: true }],
   ["suspend refusal", ours.SuspendReply, theirWorker.WorkloadSuspendRunResponseBody, { ok: false, error: "no" }],
   ["continue answer", ours.workload.continueRun.reply, theirWorker.WorkloadContinueRunExecutionResponseBody, { snapshot, run }],
@@ -117,7 +152,7 @@ describe("our schemas and those of the npm package", () => {
   }
 
   it("have the same execution statuses, run statuses and attempt statuses", () => {
-    const options = (schema: unknown): string[] => [...Object.values((schema as { enum: Record<string, string> }).enum)].sort();
+    const options = (schema: unknown): string[] => Object.values((schema as { enum: Record<string, string> }).enum).sort();
     expect(options(ours.ExecutionStatus)).toEqual(Object.values(theirRun.TaskRunExecutionStatus).sort());
     expect(options(ours.RunStatus)).toEqual(Object.values(theirRun.TaskRunStatus).sort());
   });

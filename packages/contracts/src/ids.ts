@@ -4,7 +4,11 @@ import { z } from "zod";
 // They are branded, so that a run's id cannot go where a sandbox's name is meant.
 
 function friendlyId<const Prefix extends string>(prefix: Prefix) {
-  return z.string().max(128).regex(new RegExp(`^${prefix}_[0-9A-Za-z]+$`), `must look like ${prefix}_…`).brand<`${Prefix}Id`>();
+  return z
+    .string()
+    .max(128)
+    .regex(new RegExp(`^${prefix}_[0-9A-Za-z]+$`), `must look like ${prefix}_…`)
+    .brand<`${Prefix}Id`>();
 }
 
 export const RunId = friendlyId("run");
@@ -28,9 +32,17 @@ export const DeploymentId = friendlyId("deployment");
 export type DeploymentId = z.infer<typeof DeploymentId>;
 
 /** Name of a runner, and of the sandbox it lives in. Foreign supervisors choose it, so it is only bounded. */
-export const RunnerId = z.string().min(1).max(200).regex(/^[0-9A-Za-z][0-9A-Za-z._-]*$/, "must be letters, digits, '.', '_' or '-'").brand<"RunnerId">();
+export const RunnerId = z
+  .string()
+  .min(1)
+  .max(200)
+  .regex(/^[0-9A-Za-z][0-9A-Za-z._-]*$/, "must be letters, digits, '.', '_' or '-'")
+  .brand<"RunnerId">();
 export type RunnerId = z.infer<typeof RunnerId>;
 
 /** A memory image at a gateway: the folder of files that a sandbox is restored from. */
-export const MemoryImageId = z.string().regex(/^mem_[0-9a-z]{10,64}$/, "must look like mem_…").brand<"MemoryImageId">();
+export const MemoryImageId = z
+  .string()
+  .regex(/^mem_[0-9a-z]{10,64}$/, "must look like mem_…")
+  .brand<"MemoryImageId">();
 export type MemoryImageId = z.infer<typeof MemoryImageId>;

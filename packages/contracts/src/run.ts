@@ -105,7 +105,12 @@ export const CheckpointInput = z.object({
 });
 export type CheckpointInput = z.infer<typeof CheckpointInput>;
 
-export const Checkpoint = CheckpointInput.extend({ id: z.string(), friendlyId: z.string(), imageRef: z.string().nullish(), reason: z.string().nullish() });
+export const Checkpoint = CheckpointInput.extend({
+  id: z.string(),
+  friendlyId: z.string(),
+  imageRef: z.string().nullish(),
+  reason: z.string().nullish(),
+});
 export type Checkpoint = z.infer<typeof Checkpoint>;
 
 /** Extra facts beside a snapshot that foreign parts neither send nor need. */
@@ -132,10 +137,21 @@ export type RunExecutionData = z.infer<typeof RunExecutionData>;
 const Cause = z.object({ name: z.string().optional(), message: z.string(), stackTrace: z.string().optional() });
 
 export const TaskRunError = z.discriminatedUnion("type", [
-  z.object({ type: z.literal("BUILT_IN_ERROR"), name: z.string(), message: z.string(), stackTrace: z.string(), causes: z.array(Cause).optional() }),
+  z.object({
+    type: z.literal("BUILT_IN_ERROR"),
+    name: z.string(),
+    message: z.string(),
+    stackTrace: z.string(),
+    causes: z.array(Cause).optional(),
+  }),
   z.object({ type: z.literal("CUSTOM_ERROR"), raw: z.string() }),
   z.object({ type: z.literal("STRING_ERROR"), raw: z.string() }),
-  z.object({ type: z.literal("INTERNAL_ERROR"), code: z.string().max(200), message: z.string().optional(), stackTrace: z.string().optional() }),
+  z.object({
+    type: z.literal("INTERNAL_ERROR"),
+    code: z.string().max(200),
+    message: z.string().optional(),
+    stackTrace: z.string().optional(),
+  }),
 ]);
 export type TaskRunError = z.infer<typeof TaskRunError>;
 
@@ -200,7 +216,9 @@ export const TaskRunExecution = z.object({
   project: z.object({ id: z.string(), ref: z.string(), slug: z.string(), name: z.string() }),
   machine: z.object({ name: z.string(), cpu: z.number(), memory: z.number(), centsPerMs: z.number() }),
   batch: z.object({ id: z.string() }).optional(),
-  deployment: z.looseObject({ id: z.string(), shortCode: z.string(), version: z.string(), runtime: z.string(), runtimeVersion: z.string() }).optional(),
+  deployment: z
+    .looseObject({ id: z.string(), shortCode: z.string(), version: z.string(), runtime: z.string(), runtimeVersion: z.string() })
+    .optional(),
 });
 export type TaskRunExecution = z.infer<typeof TaskRunExecution>;
 

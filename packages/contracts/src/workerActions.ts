@@ -1,5 +1,16 @@
 import { z } from "zod";
-import { CheckpointInput, CheckpointType, CompletedWaitpoint, CompleteResult, ExecutionResult, ExecutionSnapshot, RunExecutionData, StartResult, TaskRunExecutionResult, WireDate } from "./run.ts";
+import {
+  CheckpointInput,
+  CheckpointType,
+  CompletedWaitpoint,
+  CompleteResult,
+  ExecutionResult,
+  ExecutionSnapshot,
+  RunExecutionData,
+  StartResult,
+  TaskRunExecutionResult,
+  WireDate,
+} from "./run.ts";
 import { MachinePreset } from "./machine.ts";
 import { PAYLOAD_BODY_LIMIT_BYTES, route } from "./route.ts";
 
@@ -20,7 +31,9 @@ export const DequeuedMessage = z.object({
   snapshot: ExecutionSnapshot,
   dequeuedAt: WireDate,
   image: z.string().optional(),
-  checkpoint: z.object({ id: z.string(), type: CheckpointType, location: z.string(), imageRef: z.string().nullish(), reason: z.string().nullish() }).optional(),
+  checkpoint: z
+    .object({ id: z.string(), type: CheckpointType, location: z.string(), imageRef: z.string().nullish(), reason: z.string().nullish() })
+    .optional(),
   completedWaitpoints: z.array(CompletedWaitpoint),
   backgroundWorker: z.object({ id: z.string(), friendlyId: z.string(), version: z.string(), runtime: z.string().optional() }),
   deployment: z.object({ id: z.string().optional(), friendlyId: z.string().optional(), imagePlatform: z.string().optional() }),
@@ -65,7 +78,10 @@ export type SuspendBody = z.infer<typeof SuspendBody>;
 export const RestoreOutcomeBody = z.object({
   outcome: z.enum(["requeue", "fail", "fallback"]),
   reason: z.string().min(1).max(256),
-  message: z.string().max(16 * 1024).optional(),
+  message: z
+    .string()
+    .max(16 * 1024)
+    .optional(),
 });
 export type RestoreOutcomeBody = z.infer<typeof RestoreOutcomeBody>;
 
@@ -110,7 +126,12 @@ export const workerActions = {
     reply: z.array(DequeuedMessage),
   }),
   runHeartbeat: route("POST", `${SNAPSHOT}/heartbeat`, { auth: "worker", params: SnapshotParams, body: HeartbeatBody, reply: Ok }),
-  startAttempt: route("POST", `${SNAPSHOT}/attempts/start`, { auth: "worker", params: SnapshotParams, body: StartAttemptBody, reply: StartResult }),
+  startAttempt: route("POST", `${SNAPSHOT}/attempts/start`, {
+    auth: "worker",
+    params: SnapshotParams,
+    body: StartAttemptBody,
+    reply: StartResult,
+  }),
   completeAttempt: route("POST", `${SNAPSHOT}/attempts/complete`, {
     auth: "worker",
     params: SnapshotParams,
@@ -118,7 +139,11 @@ export const workerActions = {
     reply: z.object({ result: CompleteResult }),
     bodyLimitBytes: PAYLOAD_BODY_LIMIT_BYTES,
   }),
-  latestSnapshot: route("GET", `${RUN}/snapshots/latest`, { auth: "worker", params: RunParams, reply: z.object({ execution: RunExecutionData }) }),
+  latestSnapshot: route("GET", `${RUN}/snapshots/latest`, {
+    auth: "worker",
+    params: RunParams,
+    reply: z.object({ execution: RunExecutionData }),
+  }),
   snapshotsSince: route("GET", `${RUN}/snapshots/since/:snapshotId`, {
     auth: "worker",
     params: SnapshotParams,
@@ -132,7 +157,12 @@ export const workerActions = {
     body: SuspendBody,
     reply: Ok.extend({ accepted: z.boolean().optional(), checkpointId: z.string().optional() }),
   }),
-  restoreOutcome: route("POST", `${SNAPSHOT}/restore-outcome`, { auth: "worker", params: SnapshotParams, body: RestoreOutcomeBody, reply: Ok }),
+  restoreOutcome: route("POST", `${SNAPSHOT}/restore-outcome`, {
+    auth: "worker",
+    params: SnapshotParams,
+    body: RestoreOutcomeBody,
+    reply: Ok,
+  }),
   /** Gives back a run that was dequeued and never started. `requeued` is false when its budget is spent and it has failed. */
   release: route("POST", `${SNAPSHOT}/release`, {
     auth: "worker",
@@ -164,7 +194,12 @@ export const workerActions = {
 } as const;
 
 /** Namespace, events and payloads of the socket between supervisor and platform; the runner's socket uses the same `run:notify`. */
-export const WORKER_SOCKET = { namespace: "/worker", subscribe: "run:subscribe", unsubscribe: "run:unsubscribe", notify: "run:notify" } as const;
+export const WORKER_SOCKET = {
+  namespace: "/worker",
+  subscribe: "run:subscribe",
+  unsubscribe: "run:unsubscribe",
+  notify: "run:notify",
+} as const;
 export const RunSubscription = z.object({ version: z.literal("1"), runFriendlyIds: z.array(z.string().max(128)).max(10_000) });
 export const RunNotification = z.object({ version: z.literal("1"), run: z.object({ friendlyId: z.string() }) });
 export type RunNotification = z.infer<typeof RunNotification>;

@@ -20,7 +20,12 @@ const SNAPSHOT = `${RUN}/snapshots/:snapshotId`;
 export const SuspendReply = z.union([z.object({ ok: z.literal(true) }), z.object({ ok: z.literal(false), error: z.string() })]);
 
 export const workload = {
-  startAttempt: route("POST", `${SNAPSHOT}/attempts/start`, { auth: "sandbox", params: SnapshotParams, body: StartAttemptBody, reply: StartResult }),
+  startAttempt: route("POST", `${SNAPSHOT}/attempts/start`, {
+    auth: "sandbox",
+    params: SnapshotParams,
+    body: StartAttemptBody,
+    reply: StartResult,
+  }),
   completeAttempt: route("POST", `${SNAPSHOT}/attempts/complete`, {
     auth: "sandbox",
     params: SnapshotParams,
@@ -28,7 +33,12 @@ export const workload = {
     reply: z.object({ result: CompleteResult }),
     bodyLimitBytes: PAYLOAD_BODY_LIMIT_BYTES,
   }),
-  heartbeat: route("POST", `${SNAPSHOT}/heartbeat`, { auth: "sandbox", params: SnapshotParams, body: HeartbeatBody, reply: z.object({ ok: z.literal(true) }) }),
+  heartbeat: route("POST", `${SNAPSHOT}/heartbeat`, {
+    auth: "sandbox",
+    params: SnapshotParams,
+    body: HeartbeatBody,
+    reply: z.object({ ok: z.literal(true) }),
+  }),
   /** Only notes the wish: answered at once, because the runner handles nothing else until it is. */
   suspend: route("GET", `${SNAPSHOT}/suspend`, { auth: "sandbox", params: SnapshotParams, reply: SuspendReply, status: 202 }),
   continueRun: route("GET", `${SNAPSHOT}/continue`, { auth: "sandbox", params: SnapshotParams, reply: ExecutionResult }),

@@ -11,7 +11,13 @@ import { z } from "zod";
  */
 export type CallOutcome<T> =
   | { readonly kind: "ok"; readonly status: number; readonly body: T }
-  | { readonly kind: "refused"; readonly status: number; readonly code: string | undefined; readonly message: string; readonly mayRetry: boolean }
+  | {
+      readonly kind: "refused";
+      readonly status: number;
+      readonly code: string | undefined;
+      readonly message: string;
+      readonly mayRetry: boolean;
+    }
   | { readonly kind: "unreachable"; readonly happened: "no" | "maybe"; readonly message: string };
 
 export interface CallInput<R> {
@@ -49,7 +55,11 @@ export class RouteClient implements Closable {
         method: route.method,
         dispatcher: this.#agent,
         signal,
-        headers: { ...this.#options.headers?.(), ...(input.body === undefined ? {} : { "content-type": "application/json" }), ...input.headers },
+        headers: {
+          ...this.#options.headers?.(),
+          ...(input.body === undefined ? {} : { "content-type": "application/json" }),
+          ...input.headers,
+        },
         body: input.body === undefined ? null : JSON.stringify(input.body),
       });
       return outcomeOf(route, response.statusCode, response.headers, await response.body.text()) as CallOutcome<ReplyOf<R>>;
@@ -66,7 +76,8 @@ export class RouteClient implements Closable {
     const params = (input.params ?? {}) as Record<string, unknown>;
     const path = route.path.replace(/:(\w+)/g, (_match, name: string) => encodeURIComponent(String(params[name])));
     const query = Object.entries((input.query ?? {}) as Record<string, unknown>).filter(([, value]) => value !== undefined);
-    const search = query.length === 0 ? "" : `?${new URLSearchParams(query.map(([name, value]): [string, string] => [name, String(value)]))}`;
+    const search =
+      query.length === 0 ? "" : `?${new URLSearchParams(query.map(([name, value]): [string, string] => [name, String(value)]))}`;
     return `${this.#options.baseUrl.replace(/\/$/, "")}${path}${search}`;
   }
 }
@@ -100,11 +111,23 @@ function mayRetry(status: number, code: string | undefined, header: unknown): bo
   return status === 408 || status === 429 || status >= 500;
 }
 
-const NOT_SENT = new Set(["ECONNREFUSED", "ENOTFOUND", "EHOSTUNREACH", "ENETUNREACH", "UND_ERR_CONNECT_TIMEOUT", "ENOENT", "UND_ERR_DESTROYED"]);
+const NOT_SENT = new Set([
+  "ECONNREFUSED",
+  "ENOTFOUND",
+  "EHOSTUNREACH",
+  "ENETUNREACH",
+  "UND_ERR_CONNECT_TIMEOUT",
+  "ENOENT",
+  "UND_ERR_DESTROYED",
+]);
 
 function unreachable(error: unknown): CallOutcome<never> {
   const code = error instanceof Error && "code" in error ? String(error.code) : "";
-  return { kind: "unreachable", happened: NOT_SENT.has(code) ? "no" : "maybe", message: error instanceof Error ? error.message || code : String(error) };
+  return {
+    kind: "unreachable",
+    happened: NOT_SENT.has(code) ? "no" : "maybe",
+    message: error instanceof Error ? error.message || code : String(error),
+  };
 }
 
 function jsonOrNull(text: string): unknown {
@@ -132,7 +155,11 @@ export async function withRetries<T>(policy: RetryPolicy, call: () => Promise<Ca
   for (let attempt = 1; ; attempt++) {
     const outcome = await call();
     if (attempt >= policy.attempts || !retryable(outcome) || policy.signal.aborted) return outcome;
-    await sleep(policy.clock, backoffMs(attempt, { baseMs: policy.baseMs, factor: 2, maxMs: policy.maxMs, random: policy.random }), policy.signal);
+    await sleep(
+      policy.clock,
+      backoffMs(attempt, { baseMs: policy.baseMs, factor: 2, maxMs: policy.maxMs, random: policy.random }),
+      policy.signal,
+    );
   }
 }
 

@@ -7,40 +7,47 @@ const OPTIONS = { tickMs: 100, slotCount: 8 };
 describe("timer wheel", () => {
   it("is never early and at most one tick late, however far away the deadlines and however uneven the steps (W2)", () => {
     fc.assert(
-      fc.property(fc.array(fc.integer({ min: 0, max: 5_000 }), { maxLength: 40 }), fc.array(fc.integer({ min: 1, max: 900 }), { minLength: 1, maxLength: 80 }), (deadlines, steps) => {
-        const wheel = new TimerWheel<number>(OPTIONS, 0);
-        deadlines.forEach((dueMs, index) => wheel.schedule(`k${index}`, dueMs, dueMs));
-        let nowMs = 0;
-        let beforeMs = 0;
-        for (const step of steps) {
-          beforeMs = nowMs;
-          nowMs += step;
-          for (const dueMs of wheel.advance(nowMs)) {
-            expect(dueMs).toBeLessThanOrEqual(nowMs);
-            expect(dueMs + OPTIONS.tickMs).toBeGreaterThan(Math.floor(beforeMs / OPTIONS.tickMs) * OPTIONS.tickMs - OPTIONS.tickMs);
+      fc.property(
+        fc.array(fc.integer({ min: 0, max: 5_000 }), { maxLength: 40 }),
+        fc.array(fc.integer({ min: 1, max: 900 }), { minLength: 1, maxLength: 80 }),
+        (deadlines, steps) => {
+          const wheel = new TimerWheel<number>(OPTIONS, 0);
+          deadlines.forEach((dueMs, index) => wheel.schedule(`k${index}`, dueMs, dueMs));
+          let nowMs = 0;
+          let beforeMs = 0;
+          for (const step of steps) {
+            beforeMs = nowMs;
+            nowMs += step;
+            for (const dueMs of wheel.advance(nowMs)) {
+              expect(dueMs).toBeLessThanOrEqual(nowMs);
+              expect(dueMs + OPTIONS.tickMs).toBeGreaterThan(Math.floor(beforeMs / OPTIONS.tickMs) * OPTIONS.tickMs - OPTIONS.tickMs);
+            }
           }
-        }
-        const settledMs = Math.floor(nowMs / OPTIONS.tickMs) * OPTIONS.tickMs;
-        for (const [, dueMs] of wheel.entries()) expect(dueMs).toBeGreaterThan(settledMs - OPTIONS.tickMs);
-      }),
+          const settledMs = Math.floor(nowMs / OPTIONS.tickMs) * OPTIONS.tickMs;
+          for (const [, dueMs] of wheel.entries()) expect(dueMs).toBeGreaterThan(settledMs - OPTIONS.tickMs);
+        },
+      ),
     );
   });
 
   it("hands out nothing twice and loses nothing, against a plain map of deadlines", () => {
     fc.assert(
-      fc.property(fc.array(fc.tuple(fc.constantFrom("a", "b", "c", "d"), fc.integer({ min: 1, max: 3_000 }), fc.boolean()), { maxLength: 60 }), (operations) => {
-        const wheel = new TimerWheel<string>(OPTIONS, 0);
-        const model = new Map<string, number>();
-        for (const [key, dueMs, cancels] of operations) {
-          if (cancels) expect(wheel.cancel(key)).toBe(model.delete(key) ? key : undefined);
-          else {
-            wheel.schedule(key, dueMs, key);
-            model.set(key, dueMs);
+      fc.property(
+        fc.array(fc.tuple(fc.constantFrom("a", "b", "c", "d"), fc.integer({ min: 1, max: 3_000 }), fc.boolean()), { maxLength: 60 }),
+        (operations) => {
+          const wheel = new TimerWheel<string>(OPTIONS, 0);
+          const model = new Map<string, number>();
+          for (const [key, dueMs, cancels] of operations) {
+            if (cancels) expect(wheel.cancel(key)).toBe(model.delete(key) ? key : undefined);
+            else {
+              wheel.schedule(key, dueMs, key);
+              model.set(key, dueMs);
+            }
           }
-        }
-        expect(wheel.advance(10_000).sort()).toEqual([...model.keys()].sort());
-        expect(wheel.size).toBe(0);
-      }),
+          expect(wheel.advance(10_000).sort()).toEqual([...model.keys()].sort());
+          expect(wheel.size).toBe(0);
+        },
+      ),
     );
   });
 

@@ -24,7 +24,12 @@ export interface LogOptions {
 export function createLog(options: LogOptions): Log {
   const destination = options.destination ?? pino.destination({ fd: 2, sync: true });
   const base = { part: options.part };
-  return wrap(pino({ level: options.level, base, serializers: { err: stdSerializers.errWithCause }, timestamp: pino.stdTimeFunctions.isoTime }, destination));
+  return wrap(
+    pino(
+      { level: options.level, base, serializers: { err: stdSerializers.errWithCause }, timestamp: pino.stdTimeFunctions.isoTime },
+      destination,
+    ),
+  );
 }
 
 /** A log that says nothing, for tests that look elsewhere. */

@@ -30,9 +30,15 @@ export function createMetrics(options: { readonly withProcess: boolean }): Metri
     made(histograms, name, () => new Histogram({ name, help: name, labelNames: Object.keys(labels), buckets, registers: [registry] }));
   return {
     count: (name, labels = {}, by = 1) =>
-      made(counters, name, () => new Counter({ name, help: name, labelNames: Object.keys(labels), registers: [registry] })).inc({ ...labels }, by),
+      made(counters, name, () => new Counter({ name, help: name, labelNames: Object.keys(labels), registers: [registry] })).inc(
+        { ...labels },
+        by,
+      ),
     gauge: (name, value, labels = {}) =>
-      made(gauges, name, () => new Gauge({ name, help: name, labelNames: Object.keys(labels), registers: [registry] })).set({ ...labels }, value),
+      made(gauges, name, () => new Gauge({ name, help: name, labelNames: Object.keys(labels), registers: [registry] })).set(
+        { ...labels },
+        value,
+      ),
     observeMs: (name, durationMs, labels = {}) => histogram(name, labels, SECONDS).observe({ ...labels }, durationMs / 1000),
     observeBytes: (name, sizeBytes, labels = {}) => histogram(name, labels, BYTES).observe({ ...labels }, sizeBytes),
     render: () => registry.metrics(),

@@ -12,7 +12,9 @@ export const bench: Command = {
   args: [{ name: "[name]", description: "which measurement; without it they are listed" }],
   options: [{ flags: "--cycles <n>", description: "how many repetitions, where the measurement has them" }],
   async run(context, input) {
-    const known = globSync("*.bench.ts", { cwd: join(context.repoDir, "bench") }).map((file) => basename(file, ".bench.ts")).sort();
+    const known = globSync("*.bench.ts", { cwd: join(context.repoDir, "bench") })
+      .map((file) => basename(file, ".bench.ts"))
+      .sort();
     const [name] = input.args;
     if (name === undefined) {
       context.terminal.value(known);

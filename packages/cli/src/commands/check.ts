@@ -26,7 +26,8 @@ export const check: Command = {
   summary: "format, lint, types, import rules, dead code, SPEC coverage, the documents' commands",
   options: [{ flags: "--fix", description: "format the files instead of only looking" }],
   async run(context, input) {
-    if (input.options["fix"] === true) await runChild(process.execPath, ["node_modules/oxfmt/bin/oxfmt"], { cwd: context.repoDir, output: "inherit" });
+    if (input.options["fix"] === true)
+      await runChild(process.execPath, ["node_modules/oxfmt/bin/oxfmt"], { cwd: context.repoDir, output: "inherit" });
     const results: { readonly step: string; readonly ok: boolean; readonly tookMs: number; readonly output: string }[] = [];
     for (const step of STEPS) results.push(await runStep(context, step));
     context.terminal.value(results);
@@ -39,7 +40,9 @@ async function runStep({ terminal, repoDir, signal }: CommandContext, step: Step
   const { code, output } = await runChild(process.execPath, step.args, { cwd: repoDir, signal, output: "collect" });
   const tookMs = Math.round(performance.now() - startedMs);
   const ok = code === 0;
-  terminal.line(`${ok ? terminal.paint("green", "ok  ") : terminal.paint("red", "FAIL")} ${step.name.padEnd(10)} ${terminal.paint("dim", `${step.what}, ${showMs(tookMs)}`)}`);
+  terminal.line(
+    `${ok ? terminal.paint("green", "ok  ") : terminal.paint("red", "FAIL")} ${step.name.padEnd(10)} ${terminal.paint("dim", `${step.what}, ${showMs(tookMs)}`)}`,
+  );
   if (!ok) terminal.line(output.trimEnd());
   return { step: step.name, ok, tookMs, output: ok ? "" : output };
 }

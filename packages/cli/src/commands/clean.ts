@@ -14,13 +14,18 @@ import { prepareMachine } from "../setup/prepareMachine.ts";
 export const clean: Command = {
   name: "clean",
   summary: "remove what a plane that no longer runs has left on this machine",
-  options: [DATA_DIR_OPTION, { flags: "--data", description: "also delete the plane's data: runs, keys, memory on disk" }, { flags: "--images", description: "also delete all task images" }],
+  options: [
+    DATA_DIR_OPTION,
+    { flags: "--data", description: "also delete the plane's data: runs, keys, memory on disk" },
+    { flags: "--images", description: "also delete all task images" },
+  ],
   async run(context, input) {
     const dataDir = dataDirOf(context, input);
     const machine = await prepareMachine(context, { mayInstall: false });
     const removed: string[] = [];
     for (const dir of [dataDir, ...globSync("{demo,bench}-*", { cwd: context.stateDir }).map((name) => join(context.stateDir, name))]) {
-      if (existsSync(dir)) removed.push(...(await cleanOne(machine.env, dir, { isScratch: dir !== dataDir, withData: flagOption(input, "data") })));
+      if (existsSync(dir))
+        removed.push(...(await cleanOne(machine.env, dir, { isScratch: dir !== dataDir, withData: flagOption(input, "data") })));
     }
     if (flagOption(input, "images")) {
       rmSync(join(context.stateDir, "images"), { recursive: true, force: true });
@@ -33,11 +38,19 @@ export const clean: Command = {
   },
 };
 
-async function cleanOne(env: Readonly<Record<string, string>>, dataDir: string, { isScratch, withData }: { readonly isScratch: boolean; readonly withData: boolean }): Promise<string[]> {
+async function cleanOne(
+  env: Readonly<Record<string, string>>,
+  dataDir: string,
+  { isScratch, withData }: { readonly isScratch: boolean; readonly withData: boolean },
+): Promise<string[]> {
   const running = readPlaneFile(dataDir);
   if (running !== undefined && isAlive(running.pid)) {
     if (isScratch) return []; // somebody else's demo, still at it
-    throw new CommandFailure(EXIT.refused, `Cannot clean ${dataDir}: process ${running.pid} runs a plane on it`, "stop it first: Ctrl-C where it runs");
+    throw new CommandFailure(
+      EXIT.refused,
+      `Cannot clean ${dataDir}: process ${running.pid} runs a plane on it`,
+      "stop it first: Ctrl-C where it runs",
+    );
   }
   const planeId = planeIdOf(realpathSync(dataDir));
   const left = await leftoversOf(planeId);

@@ -66,10 +66,16 @@ function makeScratch({ stateDir }: CommandContext): string {
   return mkdtempSync(join(stateDir, "demo-"));
 }
 
-async function startDemoPlane(context: CommandContext, options: { dataDir: string; driver: "gvisor" | "process"; machine: PreparedMachine }): Promise<Plane> {
+async function startDemoPlane(
+  context: CommandContext,
+  options: { dataDir: string; driver: "gvisor" | "process"; machine: PreparedMachine },
+): Promise<Plane> {
   const { terminal } = context;
   const [missing] = options.machine.missing;
-  if (options.driver === "process") terminal.progress(`without sandboxes here, waits stay in memory${missing === undefined ? "" : `: ${missing.message} (${missing.hint})`}`);
+  if (options.driver === "process")
+    terminal.progress(
+      `without sandboxes here, waits stay in memory${missing === undefined ? "" : `: ${missing.message} (${missing.hint})`}`,
+    );
   return await startPlane({
     dataDir: options.dataDir,
     driver: options.driver,
@@ -88,7 +94,11 @@ async function tellStory(context: CommandContext, plane: Plane, driver: "gvisor"
   const { version } = await registerImage({ apiUrl: plane.file.apiUrl, apiKey, stored });
   writeLastProject(plane.dataDir, stored.image.projectRef);
   terminal.progress(`deployed ${stored.image.projectRef} ${version}`);
-  const sdk = new RouteClient({ baseUrl: plane.file.apiUrl, timeoutMs: 30_000, headers: () => ({ authorization: `Bearer ${apiKey}`, "x-trigger-api-version": "2025-07-16" }) });
+  const sdk = new RouteClient({
+    baseUrl: plane.file.apiUrl,
+    timeoutMs: 30_000,
+    headers: () => ({ authorization: `Bearer ${apiKey}`, "x-trigger-api-version": "2025-07-16" }),
+  });
   const node = gatewayClient(plane.file);
   try {
     const watched = await triggerStory(sdk);
@@ -111,7 +121,10 @@ async function triggerStory(sdk: RouteClient): Promise<Watched[]> {
   return watched;
 }
 
-async function watchStory({ terminal, signal }: CommandContext, { sdk, node, watched }: { sdk: RouteClient; node: RouteClient; watched: Watched[] }): Promise<void> {
+async function watchStory(
+  { terminal, signal }: CommandContext,
+  { sdk, node, watched }: { sdk: RouteClient; node: RouteClient; watched: Watched[] },
+): Promise<void> {
   const startedMs = systemClock.monotonicMs();
   for (;;) {
     const nowMs = systemClock.monotonicMs();
@@ -119,7 +132,14 @@ async function watchStory({ terminal, signal }: CommandContext, { sdk, node, wat
     noteProcesses(sample, nowMs);
     terminal.draw(liveLines(terminal, sample, nowMs - startedMs));
     if (watched.every(isOver)) break;
-    if (nowMs - startedMs > STORY_LIMIT_MS) throw new CommandFailure(EXIT.failed, `Cannot finish the demo: after ${showMs(STORY_LIMIT_MS)} these runs still go on: ${watched.filter((one) => !isOver(one)).map(({ runId }) => runId).join(", ")}`);
+    if (nowMs - startedMs > STORY_LIMIT_MS)
+      throw new CommandFailure(
+        EXIT.failed,
+        `Cannot finish the demo: after ${showMs(STORY_LIMIT_MS)} these runs still go on: ${watched
+          .filter((one) => !isOver(one))
+          .map(({ runId }) => runId)
+          .join(", ")}`,
+      );
     if ((await sleep(systemClock, LOOK_EVERY_MS, signal)) === "aborted") throw new CommandFailure(EXIT.failed, "Stopped before the end");
   }
   terminal.endDrawing();
@@ -145,7 +165,11 @@ async function imagesLeft(node: RouteClient): Promise<number> {
   }
 }
 
-function report({ terminal }: CommandContext, figures: readonly RunFigures[], { images, slept }: { images: number; slept: boolean }): ExitCode {
+function report(
+  { terminal }: CommandContext,
+  figures: readonly RunFigures[],
+  { images, slept }: { images: number; slept: boolean },
+): ExitCode {
   terminal.line("");
   for (const line of resultLines(terminal, figures)) terminal.line(line);
   terminal.line("");

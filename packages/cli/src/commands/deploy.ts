@@ -36,7 +36,15 @@ export async function buildProject(context: CommandContext, projectDir: string):
 }
 
 /** Tells the platform of an image and makes it the current version. */
-export async function registerImage({ apiUrl, apiKey, stored }: { readonly apiUrl: string; readonly apiKey: string; readonly stored: StoredImage }) {
+export async function registerImage({
+  apiUrl,
+  apiKey,
+  stored,
+}: {
+  readonly apiUrl: string;
+  readonly apiKey: string;
+  readonly stored: StoredImage;
+}) {
   const client = new RouteClient({ baseUrl: apiUrl, timeoutMs: 30_000, headers: () => ({ authorization: `Bearer ${apiKey}` }) });
   try {
     const { image } = stored;

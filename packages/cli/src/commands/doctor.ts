@@ -13,7 +13,8 @@ export const doctor: Command = {
       context.terminal.line(`${context.terminal.paint("red", "missing")}  ${message}`);
       context.terminal.line(`         → ${hint}`);
     }
-    if (machine.missing.length === 0) context.terminal.line(`${context.terminal.paint("green", "ok")}  sandboxes can run here (gVisor: ${machine.env["TORPOR_RUNSC"]})`);
+    if (machine.missing.length === 0)
+      context.terminal.line(`${context.terminal.paint("green", "ok")}  sandboxes can run here (gVisor: ${machine.env["TORPOR_RUNSC"]})`);
     else context.terminal.line("Until then tasks run as plain processes, and their waits stay in memory.");
     return machine.missing.length === 0 ? EXIT.ok : EXIT.missing;
   },

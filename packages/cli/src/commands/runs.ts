@@ -19,11 +19,20 @@ export const runsList: Command = {
   ],
   async run(context, input) {
     return await withConnection(context, input, async ({ client }) => {
-      const query = { "page[size]": Number(textOption(input, "limit") ?? 25), "filter[status]": textOption(input, "status"), "filter[taskIdentifier]": textOption(input, "task") };
+      const query = {
+        "page[size]": Number(textOption(input, "limit") ?? 25),
+        "filter[status]": textOption(input, "status"),
+        "filter[taskIdentifier]": textOption(input, "task"),
+      };
       const { data } = unwrap(await client.call(sdkRuns.list, { query }));
       context.terminal.value(data);
       if (data.length === 0) context.terminal.line("no runs yet: ./torpor trigger <task>");
-      else for (const line of table(["run", "task", "status", "triggered", "took"], data.map((run) => runRow(context.terminal, run)))) context.terminal.line(line);
+      else
+        for (const line of table(
+          ["run", "task", "status", "triggered", "took"],
+          data.map((run) => runRow(context.terminal, run)),
+        ))
+          context.terminal.line(line);
       return EXIT.ok;
     });
   },
@@ -70,7 +79,9 @@ function timelineLines(events: readonly TimelineLineView[], terminal: Terminal):
     `+${showMs(event.at.getTime() - startedMs)}`,
     event.source === "engine" ? terminal.paint("bold", event.name) : event.name,
     event.durationMs === undefined ? "" : showMs(event.durationMs),
-    [event.reason ?? "", ...Object.entries(event.properties ?? {}).map(([name, value]) => showProperty(name, value))].filter((text) => text !== "").join("  "),
+    [event.reason ?? "", ...Object.entries(event.properties ?? {}).map(([name, value]) => showProperty(name, value))]
+      .filter((text) => text !== "")
+      .join("  "),
   ]);
   return table(["after", "what", "took", "why"], rows);
 }

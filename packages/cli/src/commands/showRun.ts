@@ -22,7 +22,8 @@ export function showRun(run: RetrievedRun, terminal: Terminal): string[] {
     `${terminal.paint("bold", run.id)}  ${run.taskIdentifier}  ${paintStatus(terminal, run)}`,
     `  triggered  ${run.createdAt.toISOString()}`,
   ];
-  if (run.finishedAt !== undefined) lines.push(`  finished   ${run.finishedAt.toISOString()} (${showMs(run.finishedAt.getTime() - run.createdAt.getTime())} later)`);
+  if (run.finishedAt !== undefined)
+    lines.push(`  finished   ${run.finishedAt.toISOString()} (${showMs(run.finishedAt.getTime() - run.createdAt.getTime())} later)`);
   lines.push(`  attempts   ${run.attemptCount}`);
   if (run.version !== undefined) lines.push(`  version    ${run.version}`);
   if (run.tags.length > 0) lines.push(`  tags       ${run.tags.join(", ")}`);
@@ -34,5 +35,11 @@ export function showRun(run: RetrievedRun, terminal: Terminal): string[] {
 
 /** A run as a row of a list. */
 export function runRow(terminal: Terminal, run: ListedRun): string[] {
-  return [run.id, run.taskIdentifier, paintStatus(terminal, run), run.createdAt.toISOString(), run.finishedAt === undefined ? "–" : showMs(run.finishedAt.getTime() - run.createdAt.getTime())];
+  return [
+    run.id,
+    run.taskIdentifier,
+    paintStatus(terminal, run),
+    run.createdAt.toISOString(),
+    run.finishedAt === undefined ? "–" : showMs(run.finishedAt.getTime() - run.createdAt.getTime()),
+  ];
 }

@@ -19,7 +19,8 @@ export const status: Command = {
     const keys = flagOption(input, "keys") ? await keysOf(plane, readLastProject(dataDirOf(context, input))) : undefined;
     context.terminal.value({ ...facts, keys });
     print(context, plane, facts);
-    for (const { slug, apiKey } of keys ?? []) context.terminal.line(`TRIGGER_API_URL=${plane.apiUrl} TRIGGER_SECRET_KEY=${apiKey}   # ${slug}`);
+    for (const { slug, apiKey } of keys ?? [])
+      context.terminal.line(`TRIGGER_API_URL=${plane.apiUrl} TRIGGER_SECRET_KEY=${apiKey}   # ${slug}`);
     return EXIT.ok;
   },
 };
@@ -41,21 +42,38 @@ async function gather(plane: PlaneFile) {
 
 /** A client of the plane's gateway. */
 export function gatewayClient(plane: PlaneFile): RouteClient {
-  return new RouteClient({ baseUrl: plane.gatewayUrl, timeoutMs: 30_000, headers: () => ({ authorization: `Bearer ${plane.gatewayToken}` }) });
+  return new RouteClient({
+    baseUrl: plane.gatewayUrl,
+    timeoutMs: 30_000,
+    headers: () => ({ authorization: `Bearer ${plane.gatewayToken}` }),
+  });
 }
 
 function sizesOf(snapshots: readonly MemoryImageView[]) {
-  const sizes = snapshots.filter(({ state }) => state === "stored").map(({ sizeBytes }) => sizeBytes).sort((a, b) => a - b);
+  const sizes = snapshots
+    .filter(({ state }) => state === "stored")
+    .map(({ sizeBytes }) => sizeBytes)
+    .sort((a, b) => a - b);
   const at = (share: number): number => sizes[Math.min(sizes.length - 1, Math.floor(sizes.length * share))] ?? 0;
   return { count: sizes.length, totalBytes: sizes.reduce((sum, size) => sum + size, 0), p50Bytes: at(0.5), p95Bytes: at(0.95) };
 }
 
-function print({ terminal }: CommandContext, plane: PlaneFile, { runs, sandboxes, memoryImages, machine }: Awaited<ReturnType<typeof gather>>): void {
+function print(
+  { terminal }: CommandContext,
+  plane: PlaneFile,
+  { runs, sandboxes, memoryImages, machine }: Awaited<ReturnType<typeof gather>>,
+): void {
   terminal.line(`${terminal.paint("bold", plane.apiUrl)}  plane ${plane.planeId}, driver ${machine.driver}, process ${plane.pid}`);
   terminal.line(`runs       ${runs.queued} queued, ${runs.executing} executing, ${runs.suspended} asleep`);
-  terminal.line(`sandboxes  ${sandboxes.length}, ${showBytes(sandboxes.reduce((sum, { memoryBytes }) => sum + (memoryBytes ?? 0), 0))} of memory, ${sandboxes.reduce((sum, { processCount }) => sum + (processCount ?? 0), 0)} processes`);
-  terminal.line(`asleep     ${memoryImages.count} on disk, ${showBytes(memoryImages.totalBytes)} (each p50 ${showBytes(memoryImages.p50Bytes)}, p95 ${showBytes(memoryImages.p95Bytes)})`);
-  terminal.line(`machine    ${showBytes(machine.memoryAvailableBytes)} of ${showBytes(machine.memoryTotalBytes)} memory free, ${showBytes(machine.diskFreeBytes)} disk free`);
+  terminal.line(
+    `sandboxes  ${sandboxes.length}, ${showBytes(sandboxes.reduce((sum, { memoryBytes }) => sum + (memoryBytes ?? 0), 0))} of memory, ${sandboxes.reduce((sum, { processCount }) => sum + (processCount ?? 0), 0)} processes`,
+  );
+  terminal.line(
+    `asleep     ${memoryImages.count} on disk, ${showBytes(memoryImages.totalBytes)} (each p50 ${showBytes(memoryImages.p50Bytes)}, p95 ${showBytes(memoryImages.p95Bytes)})`,
+  );
+  terminal.line(
+    `machine    ${showBytes(machine.memoryAvailableBytes)} of ${showBytes(machine.memoryTotalBytes)} memory free, ${showBytes(machine.diskFreeBytes)} disk free`,
+  );
   for (const warning of machine.warnings) terminal.line(`${terminal.paint("yellow", "note")}       ${warning}`);
 }
 

@@ -7,7 +7,12 @@ import { EXIT } from "../exitCodes.ts";
 import { prepareMachine } from "../setup/prepareMachine.ts";
 import { runChild } from "./run.ts";
 
-const Report = z.object({ numPassedTests: z.number(), numFailedTests: z.number(), numPendingTests: z.number(), numTodoTests: z.number().default(0) });
+const Report = z.object({
+  numPassedTests: z.number(),
+  numFailedTests: z.number(),
+  numPendingTests: z.number(),
+  numTodoTests: z.number().default(0),
+});
 
 /** Every test: unit, contract, and end to end with a real PostgreSQL, real runners and real sandboxes. */
 export const test: Command = {

@@ -9,14 +9,29 @@ import { table } from "../terminal/table.ts";
 export const tokensList: Command = {
   name: "tokens list",
   summary: "list the newest tokens",
-  options: [...CONNECTION_OPTIONS, { flags: "--status <status>", description: "only WAITING, COMPLETED or TIMED_OUT" }, { flags: "--tag <tag>", description: "only those with this tag" }],
+  options: [
+    ...CONNECTION_OPTIONS,
+    { flags: "--status <status>", description: "only WAITING, COMPLETED or TIMED_OUT" },
+    { flags: "--tag <tag>", description: "only those with this tag" },
+  ],
   async run(context, input) {
     return await withConnection(context, input, async ({ client }) => {
       const query = { "page[size]": 50, "filter[status]": textOption(input, "status"), "filter[tags]": textOption(input, "tag") };
       const { data } = unwrap(await client.call(sdkWaits.listTokens, { query }));
       context.terminal.value(data);
       if (data.length === 0) context.terminal.line("no tokens");
-      else for (const line of table(["token", "status", "created", "times out", "tags"], data.map((token) => [token.id, token.status, token.createdAt.toISOString(), token.timeoutAt?.toISOString() ?? "–", token.tags.join(" ")]))) context.terminal.line(line);
+      else
+        for (const line of table(
+          ["token", "status", "created", "times out", "tags"],
+          data.map((token) => [
+            token.id,
+            token.status,
+            token.createdAt.toISOString(),
+            token.timeoutAt?.toISOString() ?? "–",
+            token.tags.join(" "),
+          ]),
+        ))
+          context.terminal.line(line);
       return EXIT.ok;
     });
   },
@@ -45,6 +60,10 @@ function parseData(text: string | undefined): unknown {
   try {
     return JSON.parse(text);
   } catch (error) {
-    throw new CommandFailure(EXIT.usage, `Cannot read --data as JSON: ${(error as Error).message}`, `quote it for the shell, for example --data '{"ok": true}'`);
+    throw new CommandFailure(
+      EXIT.usage,
+      `Cannot read --data as JSON: ${(error as Error).message}`,
+      `quote it for the shell, for example --data '{"ok": true}'`,
+    );
   }
 }

@@ -44,7 +44,8 @@ export const trigger: Command = {
           context.terminal.value(run);
           return run.isSuccess ? EXIT.ok : EXIT.failed;
         }
-        if ((await sleep(systemClock, POLL_MS, context.signal)) === "aborted") throw new CommandFailure(EXIT.failed, `Stopped waiting for ${id}: it goes on`, `./torpor runs show ${id}`);
+        if ((await sleep(systemClock, POLL_MS, context.signal)) === "aborted")
+          throw new CommandFailure(EXIT.failed, `Stopped waiting for ${id}: it goes on`, `./torpor runs show ${id}`);
       }
     });
   },
@@ -53,7 +54,8 @@ export const trigger: Command = {
 /** A trigger for a task that is not deployed yet waits for it; who types a command most likely mistyped the name. */
 async function requireTask(client: RouteClient, task: string): Promise<void> {
   const found = await client.call(deployments.getTask, { params: { taskId: task } });
-  if (found.kind === "refused" && found.status === 404) throw new CommandFailure(EXIT.notFound, found.message, "deploy it first: ./torpor deploy <dir>");
+  if (found.kind === "refused" && found.status === 404)
+    throw new CommandFailure(EXIT.notFound, found.message, "deploy it first: ./torpor deploy <dir>");
   unwrap(found);
 }
 
@@ -62,6 +64,10 @@ function parsePayload(text: string | undefined): unknown {
   try {
     return JSON.parse(text);
   } catch (error) {
-    throw new CommandFailure(EXIT.usage, `Cannot read --payload as JSON: ${(error as Error).message}`, `quote it for the shell, for example --payload '{"seconds": 20}'`);
+    throw new CommandFailure(
+      EXIT.usage,
+      `Cannot read --payload as JSON: ${(error as Error).message}`,
+      `quote it for the shell, for example --payload '{"seconds": 20}'`,
+    );
   }
 }

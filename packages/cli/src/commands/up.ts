@@ -38,19 +38,29 @@ export const up: Command = {
 function refuseSecondPlane(dataDir: string): void {
   ensureDataDir(dataDir);
   const running = readPlaneFile(dataDir);
-  if (running !== undefined && isAlive(running.pid)) throw new CommandFailure(EXIT.refused, `Cannot start: process ${running.pid} already runs a plane on ${dataDir}`, "use another --data-dir, or stop that one");
+  if (running !== undefined && isAlive(running.pid))
+    throw new CommandFailure(
+      EXIT.refused,
+      `Cannot start: process ${running.pid} already runs a plane on ${dataDir}`,
+      "use another --data-dir, or stop that one",
+    );
 }
 
 /** The driver to use: the one asked for if it can run, else the best that can. */
 export function chooseDriver(machine: PreparedMachine, wanted: string | undefined): "gvisor" | "process" {
   if (wanted === undefined) return machine.driver;
-  if (wanted !== "gvisor" && wanted !== "process") throw new CommandFailure(EXIT.usage, `Cannot use driver ${wanted}`, "it is gvisor or process");
+  if (wanted !== "gvisor" && wanted !== "process")
+    throw new CommandFailure(EXIT.usage, `Cannot use driver ${wanted}`, "it is gvisor or process");
   const [first] = machine.missing;
   if (wanted === "gvisor" && first !== undefined) throw new CommandFailure(EXIT.missing, `Cannot use gVisor: ${first.message}`, first.hint);
   return wanted;
 }
 
-async function startHere(context: CommandContext, input: CommandInput, { dataDir, driver, machine }: { dataDir: string; driver: "gvisor" | "process"; machine: PreparedMachine }): Promise<Plane> {
+async function startHere(
+  context: CommandContext,
+  input: CommandInput,
+  { dataDir, driver, machine }: { dataDir: string; driver: "gvisor" | "process"; machine: PreparedMachine },
+): Promise<Plane> {
   const port = textOption(input, "port");
   const databaseUrl = context.env["DATABASE_URL"];
   return await startPlane({
@@ -62,7 +72,8 @@ async function startHere(context: CommandContext, input: CommandInput, { dataDir
     ...(databaseUrl === undefined ? {} : { databaseUrl }),
     ...(port === undefined ? {} : { apiPort: { port: Number(port), mustBeThis: true } }),
     onProgress: (text) => context.terminal.progress(text),
-    onUnexpectedExit: (part, how) => context.terminal.error(`${part} ended (${how}) and is started again`, `see ${dataDir}/logs/${part}.log`),
+    onUnexpectedExit: (part, how) =>
+      context.terminal.error(`${part} ended (${how}) and is started again`, `see ${dataDir}/logs/${part}.log`),
   });
 }
 
@@ -70,7 +81,9 @@ function announce({ terminal }: CommandContext, { file, dataDir }: Plane, driver
   const [missing] = machine.missing;
   if (driver === "process") {
     const why = missing === undefined ? "as asked" : missing.message;
-    terminal.progress(`tasks run as plain processes, without isolation, and their waits stay in memory (${why}${missing === undefined ? "" : `; ${missing.hint}`})`);
+    terminal.progress(
+      `tasks run as plain processes, without isolation, and their waits stay in memory (${why}${missing === undefined ? "" : `; ${missing.hint}`})`,
+    );
   }
   terminal.value({ apiUrl: file.apiUrl, dataDir, driver, pid: file.pid });
   terminal.line(`${terminal.paint("green", "up")}  API ${terminal.paint("bold", file.apiUrl)}   data ${dataDir}   driver ${driver}`);

@@ -3,21 +3,35 @@ import { describe, expect, it } from "vitest";
 import { sleepsOf, wakeMs } from "./figures.ts";
 
 const engine = (name: string, atMs: number): TimelineLineView => ({ source: "engine", name, at: new Date(atMs) });
-const frozen = (atMs: number, durationMs: number, sizeBytes: number): TimelineLineView => ({ source: "node", name: "snapshot.frozen", at: new Date(atMs), durationMs, properties: { sizeBytes } });
+const frozen = (atMs: number, durationMs: number, sizeBytes: number): TimelineLineView => ({
+  source: "node",
+  name: "snapshot.frozen",
+  at: new Date(atMs),
+  durationMs,
+  properties: { sizeBytes },
+});
 
 describe("figures of a run", () => {
   it("counts a sleep that a cancellation ends", () => {
-    expect(sleepsOf([engine("EXECUTING_WITH_WAITPOINTS", 0), frozen(900, 130, 5), engine("SUSPENDED", 1_000), engine("FINISHED", 4_000)])).toEqual([
-      { asleepMs: 3_000, freezeMs: 130, sizeBytes: 5, waitEndedAtMs: 4_000 },
-    ]);
+    expect(
+      sleepsOf([engine("EXECUTING_WITH_WAITPOINTS", 0), frozen(900, 130, 5), engine("SUSPENDED", 1_000), engine("FINISHED", 4_000)]),
+    ).toEqual([{ asleepMs: 3_000, freezeMs: 130, sizeBytes: 5, waitEndedAtMs: 4_000 }]);
   });
 
   it("does not take a snapshot that was refused for a sleep", () => {
-    expect(sleepsOf([engine("EXECUTING_WITH_WAITPOINTS", 0), frozen(900, 130, 5), engine("EXECUTING", 1_000), engine("FINISHED", 2_000)])).toEqual([]);
+    expect(
+      sleepsOf([engine("EXECUTING_WITH_WAITPOINTS", 0), frozen(900, 130, 5), engine("EXECUTING", 1_000), engine("FINISHED", 2_000)]),
+    ).toEqual([]);
   });
 
   it("measures the wake from the end of the last wait to the line that the task noted", () => {
-    const sleeps = sleepsOf([engine("SUSPENDED", 0), engine("QUEUED", 500), engine("EXECUTING", 700), engine("SUSPENDED", 900), engine("QUEUED", 2_000)]);
+    const sleeps = sleepsOf([
+      engine("SUSPENDED", 0),
+      engine("QUEUED", 500),
+      engine("EXECUTING", 700),
+      engine("SUSPENDED", 900),
+      engine("QUEUED", 2_000),
+    ]);
     expect(sleeps).toHaveLength(2);
     expect(wakeMs(sleeps, { wokeAtMs: 2_250 })).toBe(250);
     expect(wakeMs(sleeps, "no object")).toBeUndefined();

@@ -21,7 +21,12 @@ export function sleepsOf(timeline: readonly TimelineLineView[]): Sleep[] {
     if (event.source !== "engine") continue;
     if (event.name === "SUSPENDED") suspendedAtMs = event.at.getTime();
     else if (suspendedAtMs !== undefined) {
-      sleeps.push({ asleepMs: event.at.getTime() - suspendedAtMs, freezeMs: frozen?.durationMs, sizeBytes: bytesOf(frozen), waitEndedAtMs: event.at.getTime() });
+      sleeps.push({
+        asleepMs: event.at.getTime() - suspendedAtMs,
+        freezeMs: frozen?.durationMs,
+        sizeBytes: bytesOf(frozen),
+        waitEndedAtMs: event.at.getTime(),
+      });
       suspendedAtMs = undefined;
       frozen = undefined;
     }

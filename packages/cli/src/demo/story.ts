@@ -12,9 +12,29 @@ export interface StoryRun {
 
 /** What the demo shows: each kind of wait, a retry, and a cancellation. */
 export const STORY: readonly StoryRun[] = [
-  { label: "nap", task: "nap", payload: { seconds: 20 }, ends: "COMPLETED", proves: "50 MB of memory, files, a random number and a place in a loop survive 20 s without a process" },
-  { label: "token", task: "token", payload: {}, outside: { action: "complete_token", afterMs: 4_000 }, ends: "COMPLETED", proves: "somebody outside wakes a run" },
+  {
+    label: "nap",
+    task: "nap",
+    payload: { seconds: 20 },
+    ends: "COMPLETED",
+    proves: "50 MB of memory, files, a random number and a place in a loop survive 20 s without a process",
+  },
+  {
+    label: "token",
+    task: "token",
+    payload: {},
+    outside: { action: "complete_token", afterMs: 4_000 },
+    ends: "COMPLETED",
+    proves: "somebody outside wakes a run",
+  },
   { label: "parent", task: "parent", payload: { seconds: 8 }, ends: "COMPLETED", proves: "a parent sleeps while its four children sleep" },
   { label: "flaky", task: "flaky", payload: {}, ends: "COMPLETED", proves: "two failures, each retried later, then success" },
-  { label: "cancelled", task: "cancelled", payload: {}, outside: { action: "cancel", afterMs: 3_000 }, ends: "CANCELED", proves: "a sleeping run is cancelled without being woken" },
+  {
+    label: "cancelled",
+    task: "cancelled",
+    payload: {},
+    outside: { action: "cancel", afterMs: 3_000 },
+    ends: "CANCELED",
+    proves: "a sleeping run is cancelled without being woken",
+  },
 ];

@@ -11,9 +11,17 @@ export function liveLines(terminal: Terminal, sample: Sample, elapsedMs: number)
   const diskBytes = sample.memoryImages.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
   const rows = sample.watched.map((one) => {
     const sandbox = sample.instances.find((instance) => runOf(instance) === one.runId && instance.state !== "gone");
-    return [one.label, stateOf(terminal, one), String(sandbox?.processCount ?? 0), sandbox?.memoryBytes == null ? "–" : showBytes(sandbox.memoryBytes)];
+    return [
+      one.label,
+      stateOf(terminal, one),
+      String(sandbox?.processCount ?? 0),
+      sandbox?.memoryBytes == null ? "–" : showBytes(sandbox.memoryBytes),
+    ];
   });
-  const total = terminal.paint("dim", `${showMs(elapsedMs)}   ${processes} processes   ${showBytes(memoryBytes)} in memory   ${showBytes(diskBytes)} on disk`);
+  const total = terminal.paint(
+    "dim",
+    `${showMs(elapsedMs)}   ${processes} processes   ${showBytes(memoryBytes)} in memory   ${showBytes(diskBytes)} on disk`,
+  );
   return {
     lines: [...table(["run", "state", "processes", "memory"], rows), total],
     states: sample.watched.map((one) => `${one.label.trim()} ${one.runId.slice(-6)}  ${stateOf(terminal, one)}`),
@@ -55,7 +63,8 @@ export type RunFigures = ReturnType<typeof figuresOf>;
 
 /** The table at the end. */
 export function resultLines(terminal: Terminal, all: readonly RunFigures[]): string[] {
-  const list = (values: readonly (number | null)[], show: (value: number) => string): string => values.map((value) => (value === null ? "?" : show(value))).join(" + ") || "–";
+  const list = (values: readonly (number | null)[], show: (value: number) => string): string =>
+    values.map((value) => (value === null ? "?" : show(value))).join(" + ") || "–";
   const rows = all.map((one) => [
     one.label,
     one.sleeps === 0 ? "–" : showMs(one.asleepMs),

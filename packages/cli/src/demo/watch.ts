@@ -34,7 +34,10 @@ export function watch(runId: string, label: string, story?: StoryRun): Watched {
 export async function look(sdk: RouteClient, node: RouteClient, watched: Watched[], nowMs: number): Promise<Sample> {
   await Promise.all(watched.filter((one) => !isOver(one)).map((one) => refresh(sdk, one, nowMs)));
   addChildren(watched);
-  const [{ instances }, { snapshots }] = await Promise.all([node.call(gateway.listInstances).then(unwrap), node.call(gateway.listSnapshots).then(unwrap)]);
+  const [{ instances }, { snapshots }] = await Promise.all([
+    node.call(gateway.listInstances).then(unwrap),
+    node.call(gateway.listSnapshots).then(unwrap),
+  ]);
   await Promise.all(watched.map((one) => actFromOutside(sdk, one, nowMs)));
   return { watched, instances, memoryImages: snapshots };
 }
@@ -53,11 +56,8 @@ async function refresh(sdk: RouteClient, one: Watched, nowMs: number): Promise<v
 
 function addChildren(watched: Watched[]): void {
   const known = new Set(watched.map(({ runId }) => runId));
-  for (const parent of [...watched]) {
-    for (const child of parent.run?.relatedRuns.children ?? []) {
-      if (!known.has(child.id)) watched.push(watch(child.id, `  ${child.taskIdentifier}`));
-    }
-  }
+  const children = watched.flatMap(({ run }) => run?.relatedRuns.children ?? []);
+  for (const child of children) if (!known.has(child.id)) watched.push(watch(child.id, `  ${child.taskIdentifier}`));
 }
 
 /** Where runs cannot sleep, what comes from outside comes this long after the run's start. */
@@ -80,7 +80,8 @@ async function actFromOutside(sdk: RouteClient, one: Watched, nowMs: number): Pr
 async function completeToken(sdk: RouteClient, runId: string): Promise<void> {
   const { data } = unwrap(await sdk.call(sdkWaits.listTokens, { query: { "page[size]": 10, "filter[tags]": `run:${runId}` } }));
   const [token] = data;
-  if (token !== undefined) unwrap(await sdk.call(sdkWaits.completeToken, { params: { tokenId: token.id }, body: { data: { answer: 42 } } }));
+  if (token !== undefined)
+    unwrap(await sdk.call(sdkWaits.completeToken, { params: { tokenId: token.id }, body: { data: { answer: 42 } } }));
 }
 
 /** The run that lives in a sandbox, as its supervisor noted it. */
@@ -96,7 +97,9 @@ const DESTROYED_WITHIN_MS = 1_000;
 export function noteProcesses({ watched, instances }: Sample, nowMs: number): void {
   for (const one of watched) {
     if (one.asleepSinceMs === undefined || nowMs - one.asleepSinceMs < DESTROYED_WITHIN_MS) continue;
-    const count = instances.filter((instance) => runOf(instance) === one.runId).reduce((sum, { processCount }) => sum + (processCount ?? 1), 0);
+    const count = instances
+      .filter((instance) => runOf(instance) === one.runId)
+      .reduce((sum, { processCount }) => sum + (processCount ?? 1), 0);
     one.processesAsleep = Math.max(one.processesAsleep, count);
   }
 }

@@ -36,7 +36,10 @@ function processesOf(planeId: string): string[] {
 async function packetFilterTables(planeId: string): Promise<string[]> {
   try {
     const { stdout } = await run("nft", ["list", "tables"], { timeout: 10_000 });
-    return stdout.split("\n").filter((line) => line.includes(`torpor_${planeId}`)).map((line) => `packet-filter ${line}`);
+    return stdout
+      .split("\n")
+      .filter((line) => line.includes(`torpor_${planeId}`))
+      .map((line) => `packet-filter ${line}`);
   } catch {
     return []; // without nft there are no tables of ours
   }
@@ -52,7 +55,10 @@ function mountsOf(planeId: string): string[] {
 
 function controlGroupsOf(planeId: string): string[] {
   const roots = ["/sys/fs/cgroup", ...names("/sys/fs/cgroup", "").map((name) => join("/sys/fs/cgroup", name))];
-  return roots.map((root) => join(root, `torpor-${planeId}`)).filter((path) => existsSync(path)).map((path) => `control group ${path}`);
+  return roots
+    .map((root) => join(root, `torpor-${planeId}`))
+    .filter((path) => existsSync(path))
+    .map((path) => `control group ${path}`);
 }
 
 function names(dir: string, prefix: string): string[] {

@@ -59,8 +59,10 @@ export class PartProcess {
     this.#spawn();
     const deadlineMs = this.#options.clock.monotonicMs() + READY_WITHIN_MS;
     while (!(await this.#ready())) {
-      if (this.#options.clock.monotonicMs() > deadlineMs) throw new Error(`Cannot start ${this.name}: not ready after ${READY_WITHIN_MS / 1000} s, see ${this.#command.logFile}`);
-      if (this.#exits.length >= MAX_RESTARTS_PER_MINUTE) throw new Error(`Cannot start ${this.name}: it keeps ending, see ${this.#command.logFile}`);
+      if (this.#options.clock.monotonicMs() > deadlineMs)
+        throw new Error(`Cannot start ${this.name}: not ready after ${READY_WITHIN_MS / 1000} s, see ${this.#command.logFile}`);
+      if (this.#exits.length >= MAX_RESTARTS_PER_MINUTE)
+        throw new Error(`Cannot start ${this.name}: it keeps ending, see ${this.#command.logFile}`);
       await sleep(this.#options.clock, READY_POLL_MS);
     }
   }

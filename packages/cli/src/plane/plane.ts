@@ -56,7 +56,16 @@ async function startParts(options: PlaneOptions, scope: Scope): Promise<Plane> {
     scope.use(database);
   }
   const databaseUrl = options.databaseUrl ?? (await database?.start()) ?? "";
-  const config: PlaneConfig = { planeId: planeIdOf(options.dataDir), dataDir: options.dataDir, stateDir: options.stateDir, driver: options.driver, ports, secrets, databaseUrl, env: options.env };
+  const config: PlaneConfig = {
+    planeId: planeIdOf(options.dataDir),
+    dataDir: options.dataDir,
+    stateDir: options.stateDir,
+    driver: options.driver,
+    ports,
+    secrets,
+    databaseUrl,
+    env: options.env,
+  };
   const parts = new Map<string, PartProcess>();
   for (const part of partsOf(options, config)) {
     options.onProgress(`starting the ${part.name}`);
@@ -69,9 +78,20 @@ async function startParts(options: PlaneOptions, scope: Scope): Promise<Plane> {
   return { file, dataDir: options.dataDir, part: (name) => handleOf(name, parts, database), close: () => scope.close() };
 }
 
-function embeddedDatabase(options: PlaneOptions, ports: PlanePorts, password: PlaneConfig["secrets"]["databasePassword"]): EmbeddedDatabase {
+function embeddedDatabase(
+  options: PlaneOptions,
+  ports: PlanePorts,
+  password: PlaneConfig["secrets"]["databasePassword"],
+): EmbeddedDatabase {
   const { dataDir, onUnexpectedExit } = options;
-  return new EmbeddedDatabase({ dataDir, port: ports.database, password, clock: systemClock, random: () => systemRandom.unit(), onUnexpectedExit });
+  return new EmbeddedDatabase({
+    dataDir,
+    port: ports.database,
+    password,
+    clock: systemClock,
+    random: () => systemRandom.unit(),
+    onUnexpectedExit,
+  });
 }
 
 /** A plane that starts again keeps its ports where they are free, so that addresses which users noted stay true. */
@@ -99,12 +119,20 @@ function partsOf(options: PlaneOptions, config: PlaneConfig): PartProcess[] {
   const gateway = { name: "gateway", env: gatewayEnv(config), port: config.ports.gateway, ready: "/healthz" };
   const warmstart = { name: "warmstart", env: warmStartEnv(config), port: config.ports.warmStart, ready: "/health" };
   const supervisor = { name: "supervisor", env: supervisorEnv(config), port: config.ports.workload, ready: "/health" };
-  const node = { name: "node", env: { ...gateway.env, ...warmstart.env, ...supervisor.env }, port: config.ports.workload, ready: "/health" };
+  const node = {
+    name: "node",
+    env: { ...gateway.env, ...warmstart.env, ...supervisor.env },
+    port: config.ports.workload,
+    ready: "/health",
+  };
   const parts = options.splitNode === true ? [platform, gateway, warmstart, supervisor] : [platform, node];
   return parts.map((part) => partProcess(options, part));
 }
 
-function partProcess(options: PlaneOptions, part: { readonly name: string; readonly env: Record<string, string>; readonly port: number; readonly ready: string }): PartProcess {
+function partProcess(
+  options: PlaneOptions,
+  part: { readonly name: string; readonly env: Record<string, string>; readonly port: number; readonly ready: string },
+): PartProcess {
   const { repoDir, dataDir, onUnexpectedExit } = options;
   const command = {
     name: part.name,
@@ -133,7 +161,11 @@ function planeFileOf({ planeId, driver, ports, secrets }: PlaneConfig): PlaneFil
   };
 }
 
-function handleOf(name: string, parts: ReadonlyMap<string, PartProcess>, database: EmbeddedDatabase | undefined): { readonly pid: number | undefined; kill(signal: NodeJS.Signals): void } {
+function handleOf(
+  name: string,
+  parts: ReadonlyMap<string, PartProcess>,
+  database: EmbeddedDatabase | undefined,
+): { readonly pid: number | undefined; kill(signal: NodeJS.Signals): void } {
   if (name === "postgresql") {
     const pid = database?.pid;
     return { pid, kill: (signal) => void (pid !== undefined && process.kill(pid, signal)) };

@@ -72,7 +72,11 @@ export function platformEnv(config: PlaneConfig): Record<string, string> {
 /** Environment of the gateway. */
 export function gatewayEnv(config: PlaneConfig): Record<string, string> {
   const { ports, secrets, dataDir, stateDir, driver, planeId } = config;
-  const services = [`${GUEST.workloadPort}=127.0.0.1:${ports.workload}`, `${GUEST.apiPort}=127.0.0.1:${ports.api}`, `${GUEST.warmStartPort}=127.0.0.1:${ports.warmStart}`];
+  const services = [
+    `${GUEST.workloadPort}=127.0.0.1:${ports.workload}`,
+    `${GUEST.apiPort}=127.0.0.1:${ports.api}`,
+    `${GUEST.warmStartPort}=127.0.0.1:${ports.warmStart}`,
+  ];
   return {
     ...config.env,
     TORPOR_GATEWAY_HOST: "127.0.0.1",

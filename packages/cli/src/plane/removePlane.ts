@@ -1,7 +1,15 @@
 import { cleanUp, readGatewayConfig } from "@torpor/gateway";
 
 /** Ends what still runs of a plane that has stopped, and removes its networks, rules, mounts and memory images from this machine. */
-export async function removePlane({ planeId, dataDir, env }: { readonly planeId: string; readonly dataDir: string; readonly env: Readonly<Record<string, string | undefined>> }): Promise<void> {
+export async function removePlane({
+  planeId,
+  dataDir,
+  env,
+}: {
+  readonly planeId: string;
+  readonly dataDir: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+}): Promise<void> {
   const config = readGatewayConfig({
     TORPOR_RUNSC: env["TORPOR_RUNSC"],
     COMPUTE_GATEWAY_AUTH_TOKEN: "not needed to clean up",

@@ -1,7 +1,6 @@
-import { readFileSync } from "node:fs";
 import type { CommandContext } from "../command.ts";
 import { ensureRunsc } from "./runsc.ts";
-import { ensureSystemTools } from "./systemTools.ts";
+import { ensureSystemTools, readOsRelease } from "./systemTools.ts";
 
 const SBIN = "/usr/local/sbin:/usr/sbin:/sbin";
 
@@ -29,7 +28,14 @@ export async function prepareMachine(context: CommandContext, options: PrepareOp
   if (process.platform !== "linux")
     return refused(`gVisor needs Linux: this is ${process.platform}`, "run Torpor on a Linux machine to let tasks sleep on disk");
   const isRoot = process.getuid?.() === 0;
-  const tools = await ensureSystemTools({ env, progress, mayInstall: options.mayInstall, isRoot, osRelease: readOsRelease(), signal });
+  const tools = await ensureSystemTools({
+    env,
+    progress,
+    mayInstall: options.mayInstall,
+    isRoot,
+    osRelease: await readOsRelease(),
+    signal,
+  });
   const runsc = await ensureRunsc({ repoDir, stateDir, env, progress, mayBuild: options.mayInstall, signal });
   const missing = [
     ...(isRoot ? [] : [{ message: "sandboxes need root: they have namespaces and addresses of their own", hint: "run as root" }]),
@@ -38,12 +44,4 @@ export async function prepareMachine(context: CommandContext, options: PrepareOp
   ];
   const runscEnv = runsc.kind === "ready" ? { TORPOR_RUNSC: runsc.path } : {};
   return { driver: missing.length === 0 ? "gvisor" : "process", missing, env: { ...withSbin, ...runscEnv } };
-}
-
-function readOsRelease(): string {
-  try {
-    return readFileSync("/etc/os-release", "utf8");
-  } catch {
-    return ""; // a system without the file is one whose package manager we do not know
-  }
 }

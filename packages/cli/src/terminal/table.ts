@@ -1,9 +1,19 @@
+import { stripVTControlCharacters } from "node:util";
+
 /** Lays rows out in columns; numbers are set right. Colour codes do not count. */
 export function table(headers: readonly string[], rows: readonly (readonly string[])[]): string[] {
   const all = [headers, ...rows];
   const widths = headers.map((_header, column) => Math.max(...all.map((row) => plainLength(row[column] ?? ""))));
-  const numeric = headers.map((_header, column) => rows.length > 0 && rows.every((row) => /^(–|[\d.,]+( ?(ms|s|MB|KB|MiB|B))?)$/.test(plain(row[column] ?? ""))));
-  return all.map((row) => row.map((cell, column) => pad(cell, widths[column] ?? 0, numeric[column] === true)).join("  ").trimEnd());
+  const numeric = headers.map(
+    (_header, column) =>
+      rows.length > 0 && rows.every((row) => /^(–|[\d.,]+( ?(ms|s|MB|KB|MiB|B))?)$/.test(stripVTControlCharacters(row[column] ?? ""))),
+  );
+  return all.map((row) =>
+    row
+      .map((cell, column) => pad(cell, widths[column] ?? 0, numeric[column] === true))
+      .join("  ")
+      .trimEnd(),
+  );
 }
 
 function pad(cell: string, width: number, right: boolean): string {
@@ -11,12 +21,8 @@ function pad(cell: string, width: number, right: boolean): string {
   return right ? space + cell : cell + space;
 }
 
-function plain(text: string): string {
-  return text.replace(/\u001b\[[0-9;]*m/g, "");
-}
-
 function plainLength(text: string): number {
-  return plain(text).length;
+  return stripVTControlCharacters(text).length;
 }
 
 /** Bytes as people read them: `26.4 MB`. */

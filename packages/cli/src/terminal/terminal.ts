@@ -1,4 +1,4 @@
-import { styleText } from "node:util";
+import { stripVTControlCharacters, styleText } from "node:util";
 
 type Style = "bold" | "dim" | "red" | "green" | "yellow" | "cyan";
 
@@ -44,11 +44,14 @@ export function createTerminal(streams: TerminalStreams, options: { readonly jso
     isInteractive,
     line: (text) => void (options.json || streams.out.write(`${text}\n`)),
     value: (value) => void (options.json && streams.out.write(`${JSON.stringify(value, null, 2)}\n`)),
-    progress: (text) => void streams.err.write(`${streams.err.isTTY === true && coloured ? styleText("dim", text, { validateStream: false }) : text}\n`),
+    progress: (text) =>
+      void streams.err.write(`${streams.err.isTTY === true && coloured ? styleText("dim", text, { validateStream: false }) : text}\n`),
     draw: (picture) => void (options.json || drawing.draw(picture)),
     endDrawing: () => drawing.end(),
     error: (text, hint) => {
-      streams.err.write(`${streams.err.isTTY === true && coloured ? styleText("red", "error", { validateStream: false }) : "error"}: ${text}\n`);
+      streams.err.write(
+        `${streams.err.isTTY === true && coloured ? styleText("red", "error", { validateStream: false }) : "error"}: ${text}\n`,
+      );
       if (hint !== undefined) streams.err.write(`  → ${hint}\n`);
     },
     paint,
@@ -79,6 +82,6 @@ function createDrawing(out: NodeJS.WriteStream, isInteractive: boolean): { draw(
 
 /** Cuts a line to the width of the terminal, not counting colour codes. */
 function clip(text: string, width: number): string {
-  const plain = text.replace(/\u001b\[[0-9;]*m/g, "");
+  const plain = stripVTControlCharacters(text);
   return plain.length <= width ? text : `${plain.slice(0, width - 1)}…`;
 }
