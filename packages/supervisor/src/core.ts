@@ -66,7 +66,7 @@ export function createCore(config: SupervisorConfig, deps: CoreDeps): Core {
       heartbeatMs: config.platform.heartbeatMs,
       runIds: () => runners.runIds(),
     }),
-    sweeper: new Sweeper(base),
+    sweeper: new Sweeper({ ...base, images: kit.images }),
     routes: createRoutes(kit, sleep, care, launch),
     authenticators: {
       sandbox: (request) => kit.identity.ofRequest(request),

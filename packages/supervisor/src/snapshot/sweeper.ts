@@ -3,9 +3,10 @@
 import type { Clock } from "@torpor/kernel";
 import type { Log, Metrics } from "@torpor/observe";
 import type { Gateway } from "../gateway/gateway.ts";
+import type { ImageKeeper } from "./imageKeeper.ts";
 import { isMissingRoute, type Platform } from "../platform/platform.ts";
 
-/** A younger image may be one whose suspension is being reported right now. */
+/** A younger image that we know nothing of may be one whose suspension is being reported right now. */
 const MIN_AGE_MS = 60_000;
 const BATCH = 1_000;
 
@@ -15,6 +16,7 @@ export interface SweeperDeps {
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: Metrics;
+  readonly images: ImageKeeper;
 }
 
 export class Sweeper {
@@ -28,7 +30,7 @@ export class Sweeper {
   /** Deletes what is dead. An image is kept when the platform cannot be asked. */
   async sweep(): Promise<void> {
     if (!this.#supported) return;
-    const { gateway, platform, clock, log, metrics } = this.#deps;
+    const { gateway, platform, clock, log, metrics, images: kept } = this.#deps;
     const images = await gateway.images();
     if (images.kind !== "ok") return;
     const atRest = images.body.snapshots.filter(({ state }) => state === "stored" || state === "consumed");
@@ -37,7 +39,9 @@ export class Sweeper {
       "torpor_memory_images_size_bytes",
       atRest.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
     );
-    const old = atRest.filter(({ createdAt }) => clock.nowMs() - createdAt.getTime() >= MIN_AGE_MS).map(({ id }) => id as string);
+    const old = atRest
+      .filter((image) => kept.isAccepted(image.id) || clock.nowMs() - image.createdAt.getTime() >= MIN_AGE_MS)
+      .map(({ id }) => id as string);
     for (let start = 0; start < old.length; start += BATCH) {
       const batch = old.slice(start, start + BATCH);
       const answer = await platform.liveCheckpoints(batch);
@@ -53,6 +57,7 @@ export class Sweeper {
       for (const imageId of batch.filter((id) => !live.has(id))) {
         log.info({ imageId }, "a memory image that no run needs is deleted");
         metrics.count("torpor_memory_images_swept_total");
+        kept.forget(imageId);
         await gateway.removeImage(imageId);
       }
     }
