@@ -8,10 +8,16 @@ import { Scope } from "@torpor/kernel";
 import pg from "pg";
 import { startBarePlatform, type BarePlatform } from "./lib/barePlatform.ts";
 import { figures, medianAndP95 } from "./lib/figures.ts";
-import { machineLine, memoryBytesOf, processTree, treeCpuMs } from "./lib/machine.ts";
+import { machineLine, measureIdle, treeCpuMs } from "./lib/machine.ts";
 
 const SECONDS = 5;
 const TASK = "bench";
+
+interface Idle {
+  readonly platformBytes: number;
+  readonly databaseBytes: number;
+  readonly cpuSecondsPerHour: number;
+}
 
 interface Rates {
   readonly clients: number;
@@ -31,12 +37,12 @@ try {
   const apiKey = await deployBenchTask(bare);
   const results = {
     machine: machineLine(),
+    idle: await idleCost(bare),
     baseline: [await insertLoop(bare, 1), await insertLoop(bare, 16)],
     triggers: [await triggers(bare, apiKey, 1), await triggers(bare, apiKey, 16)],
     lifeCycles: [await lifeCycles(bare, apiKey, 1), await lifeCycles(bare, apiKey, 16)],
     dequeueLatencyMs: await dequeueLatency(bare, apiKey),
     timerLatenessMs: await timerLateness(bare, apiKey),
-    idle: await idleCost(bare),
   };
   if (json) console.log(JSON.stringify(results, null, 2));
   else print(results);
@@ -232,16 +238,13 @@ async function timerLateness(bare: BarePlatform, apiKey: string): Promise<number
 }
 
 /** Memory and CPU of the platform and PostgreSQL when nothing happens. */
-async function idleCost(
-  bare: BarePlatform,
-): Promise<{ readonly platformBytes: number; readonly databaseBytes: number; readonly cpuSecondsPerHour: number }> {
-  const pids = [...processTree(bare.platformPid), ...processTree(bare.databasePid)];
-  const before = pids.reduce((sum, pid) => sum + treeCpuMs(pid), 0);
-  const idleMs = 20_000;
-  await new Promise((resolve) => setTimeout(resolve, idleMs));
-  const usedMs = pids.reduce((sum, pid) => sum + treeCpuMs(pid), 0) - before;
-  const bytes = (pid: number): number => processTree(pid).reduce((sum, one) => sum + memoryBytesOf(one), 0);
-  return { platformBytes: bytes(bare.platformPid), databaseBytes: bytes(bare.databasePid), cpuSecondsPerHour: (usedMs / idleMs) * 3600 };
+async function idleCost(bare: BarePlatform): Promise<Idle> {
+  const [platform, database] = await Promise.all([measureIdle(bare.platformPid), measureIdle(bare.databasePid)]);
+  return {
+    platformBytes: platform.bytes,
+    databaseBytes: database.bytes,
+    cpuSecondsPerHour: platform.cpuSecondsPerHour + database.cpuSecondsPerHour,
+  };
 }
 
 function ok<T>(outcome: CallOutcome<T>): T {
@@ -256,7 +259,7 @@ type Results = {
   readonly lifeCycles: readonly Rates[];
   readonly dequeueLatencyMs: readonly number[];
   readonly timerLatenessMs: readonly number[];
-  readonly idle: Awaited<ReturnType<typeof idleCost>>;
+  readonly idle: Idle;
 };
 
 function print(results: Results): void {

@@ -4,7 +4,7 @@ import { gateway, type RetrievedRun, type TimelineLineView } from "@torpor/contr
 import { unwrap } from "@torpor/cli";
 import { startBenchPlane, type BenchPlane } from "./lib/benchPlane.ts";
 import { figures, medianAndP95 } from "./lib/figures.ts";
-import { machineLine } from "./lib/machine.ts";
+import { machineLine, measureIdle } from "./lib/machine.ts";
 
 /** Shortest wait that is not an ordinary timer of the SDK is above 5 s. */
 const NAP_SECONDS = 7;
@@ -16,6 +16,8 @@ const stateDir = process.env["TORPOR_STATE_DIR"] ?? ".torpor";
 type Steps = Readonly<Record<string, number>>;
 
 interface Measured {
+  /** Parts of the plane, PostgreSQL and the process that started them, with no run. */
+  readonly idle: { readonly bytes: number; readonly cpuSecondsPerHour: number };
   readonly coldStarts: readonly Steps[];
   readonly wakes: readonly Steps[];
   readonly freezeMs: readonly number[];
@@ -37,12 +39,14 @@ else print();
 async function measureOn(driver: "gvisor" | "process"): Promise<Measured> {
   const bench = await startBenchPlane({ repoDir, stateDir, driver, env });
   try {
+    const idle = await measureIdle(process.pid);
     await coldStart(bench); // the first start reads the image from disk
     const coldStarts: Steps[] = [];
     for (let cycle = 0; cycle < cycles; cycle++) coldStarts.push(await coldStart(bench));
     const naps = [];
     for (let cycle = 0; cycle < cycles; cycle++) naps.push(await nap(bench, driver === "gvisor"));
     return {
+      idle,
       coldStarts,
       wakes: naps.map(({ wake }) => wake),
       freezeMs: naps.flatMap(({ freezeMs }) => (freezeMs === undefined ? [] : [freezeMs])),
@@ -155,6 +159,9 @@ function print(): void {
     ["plain processes", results.plain],
   ] as const) {
     console.log(`\n${name}`);
+    console.log(
+      `  idle plane       ${(measured.idle.bytes / 2 ** 20).toFixed(0)} MiB with this process, ${measured.idle.cpuSecondsPerHour.toFixed(0)} CPU s per hour`,
+    );
     console.log(`  cold start, ms   ${stepsLine(measured.coldStarts)}`);
     console.log(`  wake, ms         ${stepsLine(measured.wakes)}`);
     if (measured.freezeMs.length > 0) console.log(`  freeze, ms       ${medianAndP95(measured.freezeMs)}`);

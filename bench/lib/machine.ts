@@ -50,3 +50,13 @@ export function memoryBytesOf(pid: number): number {
   const match = /^Pss:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, "utf8"));
   return Number(match?.[1] ?? 0) * 1024;
 }
+
+const IDLE_MS = 20_000;
+
+/** What a process tree costs while nothing happens: its memory, and CPU seconds per hour over 20 s. */
+export async function measureIdle(pid: number): Promise<{ readonly bytes: number; readonly cpuSecondsPerHour: number }> {
+  const beforeMs = treeCpuMs(pid);
+  await new Promise((resolve) => setTimeout(resolve, IDLE_MS));
+  const usedMs = treeCpuMs(pid) - beforeMs;
+  return { bytes: processTree(pid).reduce((sum, one) => sum + memoryBytesOf(one), 0), cpuSecondsPerHour: (usedMs / IDLE_MS) * 3600 };
+}
