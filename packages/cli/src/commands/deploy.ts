@@ -1,7 +1,7 @@
 import { resolve } from "node:path";
 import { deployments } from "@torpor/contracts";
 import { RouteClient } from "@torpor/http";
-import { buildImage, formatProjectError, imageReference, type StoredImage } from "@torpor/image";
+import type { StoredImage } from "@torpor/image";
 import type { Command, CommandContext } from "../command.ts";
 import { textOption } from "../command.ts";
 import { DATA_DIR_OPTION, dataDirOf, writeLastProject } from "../plane/dataDir.ts";
@@ -29,6 +29,7 @@ export const deploy: Command = {
 
 /** Builds the image of a project, or fails with the project's own error. */
 export async function buildProject(context: CommandContext, projectDir: string): Promise<StoredImage> {
+  const { buildImage, formatProjectError } = await import("@torpor/image");
   const { stateDir, terminal, signal } = context;
   const outcome = await buildImage({ projectDir, stateDir, progress: (line) => terminal.progress(line), signal });
   if (outcome.kind === "built") return outcome.stored;
@@ -45,6 +46,7 @@ export async function registerImage({
   readonly apiKey: string;
   readonly stored: StoredImage;
 }) {
+  const { imageReference } = await import("@torpor/image");
   const client = new RouteClient({ baseUrl: apiUrl, timeoutMs: 30_000, headers: () => ({ authorization: `Bearer ${apiKey}` }) });
   try {
     const { image } = stored;

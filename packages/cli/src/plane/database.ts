@@ -1,7 +1,7 @@
 import { appendFileSync } from "node:fs";
 import { join } from "node:path";
 import { backoffMs, sleep, type Closable, type Clock, type Secret } from "@torpor/kernel";
-import { startPostgresServer, type PostgresServer } from "@torpor/postgres";
+import type { PostgresServer } from "@torpor/postgres";
 
 export interface EmbeddedDatabaseOptions {
   readonly dataDir: string;
@@ -44,6 +44,7 @@ export class EmbeddedDatabase implements Closable {
   async #startServer(): Promise<PostgresServer> {
     const { dataDir, port, password } = this.#options;
     const log = join(dataDir, "logs", "postgresql.log");
+    const { startPostgresServer } = await import("@torpor/postgres");
     this.#server = await startPostgresServer({
       dataDir: join(dataDir, "postgresql"),
       listen: { kind: "port", port },

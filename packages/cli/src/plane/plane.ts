@@ -34,6 +34,8 @@ export interface Plane extends Closable {
 }
 
 const DEFAULT_API_PORT = 3030;
+/** In MiB. V8's default of 16 lets each idle part keep some 40 MB that it does not need; with 4 the engine bench is as fast. */
+const SMALL_YOUNG_GENERATION = "--max-semi-space-size=4";
 
 /** Starts PostgreSQL, a platform and a node as child processes. Resolves when all answer; `close` drains and stops them in reverse. */
 export async function startPlane(options: PlaneOptions): Promise<Plane> {
@@ -137,8 +139,8 @@ function partProcess(
   const command = {
     name: part.name,
     program: process.execPath,
-    args: ["--enable-source-maps", join(repoDir, "packages/cli/src/main.ts"), part.name],
-    env: { NODE_ENV: "production", ...part.env },
+    args: [SMALL_YOUNG_GENERATION, join(repoDir, "packages/cli/src/main.ts"), part.name],
+    env: { NODE_ENV: "production", NODE_COMPILE_CACHE: join(options.stateDir, "compile-cache"), ...part.env },
     cwd: dataDir,
     logFile: join(dataDir, "logs", `${part.name}.log`),
     isReady: async () => (await fetch(`http://127.0.0.1:${part.port}${part.ready}`, { signal: AbortSignal.timeout(2_000) })).ok,

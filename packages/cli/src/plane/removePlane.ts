@@ -1,5 +1,3 @@
-import { cleanUp, readGatewayConfig } from "@torpor/gateway";
-
 /** Ends what still runs of a plane that has stopped, and removes its networks, rules, mounts and memory images from this machine. */
 export async function removePlane({
   planeId,
@@ -10,6 +8,7 @@ export async function removePlane({
   readonly dataDir: string;
   readonly env: Readonly<Record<string, string | undefined>>;
 }): Promise<void> {
+  const { cleanUp, readGatewayConfig } = await import("@torpor/gateway");
   const config = readGatewayConfig({
     TORPOR_RUNSC: env["TORPOR_RUNSC"],
     COMPUTE_GATEWAY_AUTH_TOKEN: "not needed to clean up",
