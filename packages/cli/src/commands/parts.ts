@@ -7,7 +7,12 @@ import { untilAborted } from "./up.ts";
 
 // Parts are imported when they are started: `./torpor runs list` need not load a database driver.
 
-type StartPart = (env: NodeJS.ProcessEnv) => Promise<Closable>;
+interface RunningPart extends Closable {
+  /** Rejects when the part finds, after its start, that it can never work: a wrong token, say. */
+  readonly ready?: Promise<unknown>;
+}
+
+type StartPart = (env: NodeJS.ProcessEnv) => Promise<RunningPart>;
 
 /** What every part is given. */
 function dependencies(part: string, env: NodeJS.ProcessEnv) {
@@ -41,13 +46,20 @@ const warmstart: StartPart = async (env) => {
 const node: StartPart = async (env) => {
   const scope = new Scope();
   try {
-    for (const start of [gateway, warmstart, supervisor]) scope.use(await start(env));
-    return scope;
+    const parts: RunningPart[] = [];
+    for (const start of [gateway, warmstart, supervisor]) parts.push(scope.use(await start(env)));
+    return { ready: Promise.all(parts.map(({ ready }) => ready)), close: () => scope.close() };
   } catch (error) {
     await scope.close();
     throw error;
   }
 };
+
+/** Never resolves; rejects with what keeps the part from working. */
+async function neverReady(part: RunningPart): Promise<never> {
+  await part.ready;
+  return await new Promise<never>(() => {});
+}
 
 function partCommand(name: string, summary: string, start: StartPart): Command {
   return {
@@ -56,7 +68,7 @@ function partCommand(name: string, summary: string, start: StartPart): Command {
     async run(context: CommandContext) {
       const part = await start(context.env);
       try {
-        await untilAborted(context.signal);
+        await Promise.race([untilAborted(context.signal), neverReady(part)]);
       } finally {
         await part.close();
       }
