@@ -11,11 +11,14 @@ export interface ErrorAnswer {
   readonly expected: boolean;
 }
 
-/** Turns whatever was thrown into an answer. Texts of unforeseen errors stay inside. */
-export function errorAnswer(thrown: unknown): ErrorAnswer {
+/** Turns whatever was thrown into an answer. Texts of unforeseen errors stay inside. `bodyLimitBytes` is the limit of the route. */
+export function errorAnswer(thrown: unknown, bodyLimitBytes?: number): ErrorAnswer {
   if (thrown instanceof TorporError) return answerFor(thrown.code, thrown.message, thrown.param);
   const fastifyCode = codeOf(thrown);
-  if (fastifyCode === "FST_ERR_CTP_BODY_TOO_LARGE") return answerFor("body_too_large", messageOf(thrown));
+  if (fastifyCode === "FST_ERR_CTP_BODY_TOO_LARGE") {
+    const limit = bodyLimitBytes === undefined ? "this route takes" : `the ${bodyLimitBytes} bytes that this route takes`;
+    return answerFor("body_too_large", `Cannot read the body: it has more than ${limit}`, "body");
+  }
   if (fastifyCode === "FST_ERR_CTP_INVALID_CONTENT_LENGTH") return answerFor("body_malformed", messageOf(thrown));
   return { ...answerFor("internal", "Cannot answer: something unforeseen went wrong on the server"), expected: false };
 }

@@ -199,7 +199,7 @@ function send(reply: FastifyReply, route: Route, result: unknown): FastifyReply 
 }
 
 function sendError(thrown: unknown, request: FastifyRequest, reply: FastifyReply, log: ServerLog): FastifyReply {
-  const answer = errorAnswer(thrown);
+  const answer = errorAnswer(thrown, request.routeOptions.bodyLimit);
   if (!answer.expected) log.error({ err: thrown, method: request.method, path: request.routeOptions.url }, "a request failed unforeseen");
   return reply.code(answer.status).headers(answer.headers).type("application/json; charset=utf-8").send(JSON.stringify(answer.body));
 }

@@ -1,5 +1,5 @@
 import type { ListedRun, RelatedRun, RetrievedRun, TaskRunError, TaskRunExecutionResult } from "@torpor/contracts";
-import type { EnvironmentRef, RunView } from "@torpor/engine";
+import { isOutOfMemory, type EnvironmentRef, type RunView } from "@torpor/engine";
 import { given } from "../given.ts";
 import { statusFlags, statusName, type StatusNames } from "./status.ts";
 import { durationText } from "./times.ts";
@@ -76,8 +76,16 @@ function value(
   return { [name]: decodeValue(data, dataType) };
 }
 
-/** An error of a task in the one shape that the SDK shows. */
+const OUT_OF_MEMORY_HINT =
+  "The run used more memory than its machine has: choose a larger one with `machine`, or for the next attempt with `retry.outOfMemory`";
+
+/** An error of a task in the one shape that the SDK shows. What only looks like a killed process is named, with what to do. */
 export function errorView(error: TaskRunError): { name?: string; message: string; stackTrace?: string } {
+  const shown = plainView(error);
+  return isOutOfMemory(error) ? { ...shown, message: `${shown.message} ${OUT_OF_MEMORY_HINT}` } : shown;
+}
+
+function plainView(error: TaskRunError): { name?: string; message: string; stackTrace?: string } {
   switch (error.type) {
     case "BUILT_IN_ERROR":
       return { name: error.name, message: error.message, stackTrace: error.stackTrace };
