@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
 import type { Deployed } from "./harness/deployed.ts";
-import { killSandbox } from "./harness/host.ts";
+import { killSandbox, processesOfSandbox } from "./harness/host.ts";
 import { TestPlane } from "./harness/testPlane.ts";
 import { until } from "./harness/until.ts";
 
@@ -121,6 +121,20 @@ describe("the kill of a sandbox", () => {
     await probes.untilAsleep(runId);
     await probes.completeToken(token);
     await endsOnce(runId);
+  });
+
+  it("that is being restored starts the attempt over, once its memory was consumed (L6, L11)", async () => {
+    const token = await probes.createToken();
+    const runId = await probes.trigger("steps", { fillMb: 250, steps: [{ token }] });
+    await probes.untilAsleep(runId);
+    await probes.completeToken(token);
+    const { id } = await probes.untilSandbox(runId, "starting", "running");
+    await until("its kernel runs", () => (processesOfSandbox(id).some(({ command }) => command.startsWith("runsc-sandbox")) ? true : undefined), { everyMs: 5 });
+    killSandbox(id);
+    const run = await probes.untilEnded(runId, QUICKLY_MS);
+    expect(run).toMatchObject({ status: "COMPLETED" });
+    // Killed before its memory was consumed, it is restored again; afterwards it starts over
+    expect(await probes.lines(runId)).toEqual(run.attemptCount === 1 ? ONCE : { "1:begin": 1, "2:begin": 1, "2:after 0": 1 });
   });
 
   it("that has just been restored starts the attempt over with a named reason (L11)", async () => {

@@ -1,5 +1,6 @@
 // What the machine itself says, asked without the gateway: the tests believe no part about its own leftovers.
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
+import { join } from "node:path";
 
 export interface HostProcess {
   readonly pid: number;
@@ -18,25 +19,25 @@ export function killSandbox(sandboxId: string): void {
   for (const { pid } of kernels) process.kill(pid, "SIGKILL");
 }
 
-/** All processes whose command line holds a text. */
-export function processesWith(text: string): HostProcess[] {
-  return hostProcesses(({ command }) => command.includes(text));
+/** Processes of a plane's own parts: they work in its data folder. */
+export function processesIn(dataDir: string): HostProcess[] {
+  return hostProcesses(({ place }) => place === dataDir || place.startsWith(`${dataDir}/`));
 }
 
-function hostProcesses(belongs: (one: { readonly command: string; readonly groups: string }) => boolean): HostProcess[] {
+interface Seen {
+  readonly command: string;
+  readonly groups: string;
+  readonly place: string;
+}
+
+function hostProcesses(belongs: (seen: Seen) => boolean): HostProcess[] {
   const found: HostProcess[] = [];
   for (const name of readdirSync("/proc")) {
     if (!/^\d+$/.test(name)) continue;
     const command = readOrEmpty(`/proc/${name}/cmdline`).replaceAll("\0", " ");
-    if (belongs({ command, groups: readOrEmpty(`/proc/${name}/cgroup`) })) found.push({ pid: Number(name), command });
+    if (belongs({ command, groups: readOrEmpty(`/proc/${name}/cgroup`), place: linkOrEmpty(`/proc/${name}/cwd`) })) found.push({ pid: Number(name), command });
   }
   return found;
-}
-
-/** Whether a process is there and not a zombie. */
-export function isRunning(pid: number): boolean {
-  const state = /^State:\s+(\w)/m.exec(readOrEmpty(`/proc/${pid}/status`))?.[1];
-  return state !== undefined && state !== "Z" && state !== "X";
 }
 
 function readOrEmpty(file: string): string {
@@ -44,5 +45,26 @@ function readOrEmpty(file: string): string {
     return readFileSync(file, "utf8");
   } catch {
     return ""; // processes end while we look
+  }
+}
+
+function linkOrEmpty(link: string): string {
+  try {
+    return readlinkSync(link);
+  } catch {
+    return "";
+  }
+}
+
+/** Bytes of all files below a folder; 0 for one that is not there. Files may go while we look. */
+export function bytesBelow(dir: string): number {
+  try {
+    return readdirSync(dir, { withFileTypes: true }).reduce((sum, entry) => {
+      const path = join(dir, entry.name);
+      return sum + (entry.isDirectory() ? bytesBelow(path) : (statSync(path, { throwIfNoEntry: false })?.size ?? 0));
+    }, 0);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return 0;
+    throw error;
   }
 }

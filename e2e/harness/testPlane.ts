@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { gateway, type InstanceView, type MemoryImageView } from "@torpor/contracts";
 import { environmentKey, gatewayClient, leftoversOf, planeIdOf, registerImage, removePlane, startPlane, type Plane } from "@torpor/cli";
@@ -6,7 +6,9 @@ import { RouteClient } from "@torpor/http";
 import type { StoredImage } from "@torpor/image";
 import { inject } from "vitest";
 import { answered } from "./answered.ts";
+import { startUp, type UpProcess } from "./cli.ts";
 import { Deployed } from "./deployed.ts";
+import { bytesBelow } from "./host.ts";
 import { REPO_DIR, STATE_DIR } from "./paths.ts";
 import { until } from "./until.ts";
 
@@ -16,8 +18,8 @@ export interface TestPlaneOptions {
   readonly driver?: "gvisor" | "process";
   /** Each part of the node as a process of its own. Default: true. */
   readonly splitNode?: boolean;
-  /** Default: a scratch folder, removed with the plane. */
-  readonly dataDir?: string;
+  /** The plane is what `torpor up` starts, as a process of its own; its parts cannot be named then. */
+  readonly asProcess?: boolean;
 }
 
 /** Sandboxes sleep as soon as they may. The scratch disk may be nearly full. */
@@ -33,12 +35,13 @@ export class TestPlane {
   readonly #options: TestPlaneOptions;
   readonly #deployed: Deployed[] = [];
   #plane: Plane | undefined;
+  #process: UpProcess | undefined;
   #gateway: RouteClient | undefined;
 
   constructor(options: TestPlaneOptions = {}) {
     this.#options = options;
     mkdirSync(STATE_DIR, { recursive: true });
-    this.dataDir = options.dataDir ?? mkdtempSync(join(STATE_DIR, "e2e-"));
+    this.dataDir = mkdtempSync(join(STATE_DIR, "e2e-"));
     this.planeId = planeIdOf(this.dataDir);
   }
 
@@ -60,6 +63,12 @@ export class TestPlane {
     return this.#plane;
   }
 
+  /** The process of `torpor up`. */
+  get process(): UpProcess {
+    if (this.#process === undefined) throw new Error("this plane is not a process of its own");
+    return this.#process;
+  }
+
   get apiUrl(): string {
     return this.plane.file.apiUrl;
   }
@@ -71,8 +80,14 @@ export class TestPlane {
 
   /** Starts the parts, on whatever the data folder holds. */
   async up(): Promise<void> {
+    const { asProcess = false } = this.#options;
+    this.#plane = asProcess ? await this.#startProcess() : await this.#startHere();
+    for (const deployed of this.#deployed) await deployed.connect(this.apiUrl);
+  }
+
+  async #startHere(): Promise<Plane> {
     const { driver = "gvisor", splitNode = true, env } = this.#options;
-    this.#plane = await startPlane({
+    return await startPlane({
       dataDir: this.dataDir,
       repoDir: REPO_DIR,
       stateDir: STATE_DIR,
@@ -82,7 +97,20 @@ export class TestPlane {
       onProgress: () => {},
       onUnexpectedExit: (part, how) => void this.unexpectedExits.push(`${part}: ${how}`),
     });
-    for (const deployed of this.#deployed) await deployed.connect(this.apiUrl);
+  }
+
+  async #startProcess(): Promise<Plane> {
+    const { driver = "gvisor", env } = this.#options;
+    const running = await startUp(["--data-dir", this.dataDir, "--driver", driver], { ...DEFAULT_ENV, ...env });
+    this.#process = running;
+    const close = async (): Promise<void> => {
+      running.child.kill("SIGTERM");
+      await running.exited;
+    };
+    const part = (): never => {
+      throw new Error("the parts of this plane are children of another process");
+    };
+    return { file: readPlaneFile(this.dataDir), dataDir: this.dataDir, part, close };
   }
 
   /** Stops the parts as Ctrl-C does; what sleeps stays on disk. */
@@ -98,7 +126,7 @@ export class TestPlane {
   async remove(): Promise<string[]> {
     await this.down();
     await removePlane({ planeId: this.planeId, dataDir: this.dataDir, env: inject("prepared").env });
-    rmSync(this.dataDir, { recursive: true, force: true });
+    rmSync(this.dataDir, { recursive: true, force: true, maxRetries: 5 });
     return await leftoversOf(this.planeId);
   }
 
@@ -129,8 +157,7 @@ export class TestPlane {
 
   /** Bytes of memory images on the disk, whatever the gateway says. */
   memoryBytesOnDisk(): number {
-    const files = readdirSync(this.memoryDir, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
-    return files.reduce((sum, { parentPath, name }) => sum + (statSync(join(parentPath, name), { throwIfNoEntry: false })?.size ?? 0), 0);
+    return bytesBelow(this.memoryDir);
   }
 
   /** Resolves when no sandbox and no memory image is left, neither at the gateway nor on the machine. */
@@ -149,4 +176,8 @@ export class TestPlane {
     const dir = join(this.dataDir, "logs");
     return readdirSync(dir).map((name) => `--- ${name}\n${readFileSync(join(dir, name), "utf8").slice(-LOG_TAIL_BYTES)}`).join("\n");
   }
+}
+
+function readPlaneFile(dataDir: string): Plane["file"] {
+  return JSON.parse(readFileSync(join(dataDir, "plane.json"), "utf8")) as Plane["file"];
 }
