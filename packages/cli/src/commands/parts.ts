@@ -2,7 +2,7 @@ import { Scope, systemClock, systemRandom, type Closable } from "@torpor/kernel"
 import { createLog, createMetrics, type LogLevel } from "@torpor/observe";
 import { hostname } from "node:os";
 import type { Command, CommandContext } from "../command.ts";
-import { EXIT } from "../exitCodes.ts";
+import { CommandFailure, EXIT } from "../exitCodes.ts";
 import { untilAborted } from "./up.ts";
 
 // Parts are imported when they are started: `./torpor runs list` need not load a database driver.
@@ -20,26 +20,44 @@ function dependencies(part: string, env: NodeJS.ProcessEnv) {
   return { clock: systemClock, random: systemRandom, log: createLog({ level, part }), metrics: createMetrics({ withProcess: true }) };
 }
 
+/** What a part's settings lack is the operator's to mend: no fault of Torpor. */
+function configured<T>(read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    throw new CommandFailure(EXIT.usage, (error as Error).message, "docs/operating.md lists the settings");
+  }
+}
+
 const platform: StartPart = async (env) => {
   const { readConfig, startPlatform } = await import("@torpor/platform");
-  return await startPlatform(readConfig(env), dependencies("platform", env));
+  return await startPlatform(
+    configured(() => readConfig(env)),
+    dependencies("platform", env),
+  );
 };
 
 const gateway: StartPart = async (env) => {
   const { readGatewayConfig, startGateway } = await import("@torpor/gateway");
-  const config = readGatewayConfig(env);
+  const config = configured(() => readGatewayConfig(env));
   const running = await startGateway(config, dependencies("gateway", env));
   return { close: () => running.close({ destroy: config.onExit === "destroy" }) };
 };
 
 const supervisor: StartPart = async (env) => {
   const { readConfig, startSupervisor } = await import("@torpor/supervisor");
-  return await startSupervisor(readConfig(env, { instanceName: hostname }), dependencies("supervisor", env));
+  return await startSupervisor(
+    configured(() => readConfig(env, { instanceName: hostname })),
+    dependencies("supervisor", env),
+  );
 };
 
 const warmstart: StartPart = async (env) => {
   const { readConfig, startWarmStart } = await import("@torpor/warmstart");
-  return await startWarmStart(readConfig(env), dependencies("warmstart", env));
+  return await startWarmStart(
+    configured(() => readConfig(env)),
+    dependencies("warmstart", env),
+  );
 };
 
 /** The gateway first and last: the supervisor needs it to start and to drain. */

@@ -1,6 +1,7 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { openSync, closeSync } from "node:fs";
 import { backoffMs, sleep, type Clock } from "@torpor/kernel";
+import { CommandFailure, EXIT } from "../exitCodes.ts";
 
 /** How a part is started: a program, its environment, and where its output goes. */
 export interface PartCommand {
@@ -60,9 +61,13 @@ export class PartProcess {
     const deadlineMs = this.#options.clock.monotonicMs() + READY_WITHIN_MS;
     while (!(await this.#ready())) {
       if (this.#options.clock.monotonicMs() > deadlineMs)
-        throw new Error(`Cannot start ${this.name}: not ready after ${READY_WITHIN_MS / 1000} s, see ${this.#command.logFile}`);
+        throw new CommandFailure(
+          EXIT.failed,
+          `Cannot start ${this.name}: not ready after ${READY_WITHIN_MS / 1000} s`,
+          `see ${this.#command.logFile}`,
+        );
       if (this.#exits.length >= MAX_RESTARTS_PER_MINUTE)
-        throw new Error(`Cannot start ${this.name}: it keeps ending, see ${this.#command.logFile}`);
+        throw new CommandFailure(EXIT.failed, `Cannot start ${this.name}: it keeps ending`, `see ${this.#command.logFile}`);
       await sleep(this.#options.clock, READY_POLL_MS);
     }
   }

@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { Scope, systemClock, systemRandom, type Closable } from "@torpor/kernel";
+import { CommandFailure, EXIT } from "../exitCodes.ts";
 import { EmbeddedDatabase } from "./database.ts";
 import { ensureDataDir } from "./dataDir.ts";
 import { PartProcess } from "./partProcess.ts";
@@ -106,7 +107,8 @@ async function choosePorts(options: PlaneOptions): Promise<PlanePorts> {
   };
   const wanted = options.apiPort ?? { port: before["api"] ?? DEFAULT_API_PORT, mustBeThis: false };
   const wantedIsFree = await isPortFree(wanted.port);
-  if (!wantedIsFree && wanted.mustBeThis) throw new Error(`Cannot listen on port ${wanted.port}: something else does`);
+  if (!wantedIsFree && wanted.mustBeThis)
+    throw new CommandFailure(EXIT.refused, `Cannot listen on port ${wanted.port}: something else does`, "choose another --port");
   return {
     api: wantedIsFree ? wanted.port : api,
     workload: await keep("workload", workload),
