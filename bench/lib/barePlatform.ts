@@ -40,7 +40,7 @@ export async function startBarePlatform(dataDir: string): Promise<BarePlatform> 
       name: "platform",
       program: process.execPath,
       args: [join(import.meta.dirname, "../../packages/cli/src/main.ts"), "platform"],
-      env: { NODE_ENV: "production", ...platformEnv(config) },
+      env: { NODE_ENV: "production", ...config.env, ...platformEnv(config) },
       cwd: dataDir,
       logFile: join(dataDir, "logs", "platform.log"),
       isReady: async () => (await fetch(`http://127.0.0.1:${api}/readyz`)).ok,

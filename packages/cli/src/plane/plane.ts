@@ -142,7 +142,7 @@ function partProcess(
     name: part.name,
     program: process.execPath,
     args: [SMALL_YOUNG_GENERATION, join(repoDir, "packages/cli/src/main.ts"), part.name],
-    env: { NODE_ENV: "production", NODE_COMPILE_CACHE: join(options.stateDir, "compile-cache"), ...part.env },
+    env: { NODE_ENV: "production", NODE_COMPILE_CACHE: join(options.stateDir, "compile-cache"), ...options.env, ...part.env },
     cwd: dataDir,
     logFile: join(dataDir, "logs", `${part.name}.log`),
     isReady: async () => (await fetch(`http://127.0.0.1:${part.port}${part.ready}`, { signal: AbortSignal.timeout(2_000) })).ok,

@@ -51,12 +51,13 @@ export function addressesFor({ driver, ports }: Pick<PlaneConfig, "driver" | "po
   };
 }
 
+// What each part is told by the plane. It goes over `env`, which all parts are given: a user's own setting never moves a plane's files.
+
 /** Environment of the platform. */
 export function platformEnv(config: PlaneConfig): Record<string, string> {
   const { apiOrigin } = addressesFor(config);
   const { secrets, ports } = config;
   return {
-    ...config.env,
     DATABASE_URL: config.databaseUrl,
     HOST: "127.0.0.1",
     PORT: String(ports.api),
@@ -78,7 +79,6 @@ export function gatewayEnv(config: PlaneConfig): Record<string, string> {
     `${GUEST.warmStartPort}=127.0.0.1:${ports.warmStart}`,
   ];
   return {
-    ...config.env,
     TORPOR_GATEWAY_HOST: "127.0.0.1",
     TORPOR_GATEWAY_PORT: String(ports.gateway),
     COMPUTE_GATEWAY_AUTH_TOKEN: secrets.gatewayToken.reveal(),
@@ -96,7 +96,6 @@ export function supervisorEnv(config: PlaneConfig): Record<string, string> {
   const addresses = addressesFor(config);
   const metadata: Record<string, string> = addresses.metadataUrl === undefined ? {} : { TRIGGER_METADATA_URL: addresses.metadataUrl };
   return {
-    ...config.env,
     ...metadata,
     TRIGGER_API_URL: `http://127.0.0.1:${ports.api}`,
     TRIGGER_WORKER_TOKEN: secrets.workerToken.reveal(),
@@ -116,6 +115,6 @@ export function supervisorEnv(config: PlaneConfig): Record<string, string> {
 }
 
 /** Environment of the warm-start broker. */
-export function warmStartEnv({ env, ports }: PlaneConfig): Record<string, string> {
-  return { ...env, TORPOR_WARM_START_HOST: "127.0.0.1", TORPOR_WARM_START_PORT: String(ports.warmStart) };
+export function warmStartEnv({ ports }: PlaneConfig): Record<string, string> {
+  return { TORPOR_WARM_START_HOST: "127.0.0.1", TORPOR_WARM_START_PORT: String(ports.warmStart) };
 }
