@@ -60,28 +60,45 @@ async function probe(payload: unknown): Promise<ProbeReport> {
 }
 
 function hostAddresses(): string[] {
-  return Object.values(networkInterfaces()).flatMap((all) => (all ?? []).filter(({ family }) => family === "IPv4").map(({ address }) => address));
+  return Object.values(networkInterfaces()).flatMap((all) =>
+    (all ?? []).filter(({ family }) => family === "IPv4").map(({ address }) => address),
+  );
 }
 
 describe.concurrent("a task in its sandbox (L13)", () => {
   it("reaches no port of the host, by whatever address", async () => {
-    for (const address of hostAddresses()) expect(await (await fetch(`http://${address}:${hostPort}`)).text()).toBe("a service of the host");
+    for (const address of hostAddresses())
+      expect(await (await fetch(`http://${address}:${hostPort}`)).text()).toBe("a service of the host");
     const { gateway, database, workload, api } = plane.plane.file.ports as Record<string, number>;
     const ports = [hostPort, gateway, database, workload, api];
     const targets = [...hostAddresses(), "127.0.0.1"].flatMap((address) => ports.map((port) => `${address}:${port}`));
-    const { reach } = await probe({ reach: [...targets, `${GUEST_HOST}:${hostPort}`, `${GUEST_HOST}:${gateway}`, `${GUEST_HOST}:${database}`] });
+    const { reach } = await probe({
+      reach: [...targets, `${GUEST_HOST}:${hostPort}`, `${GUEST_HOST}:${gateway}`, `${GUEST_HOST}:${database}`],
+    });
     expect(Object.keys(reach).length).toBeGreaterThan(ports.length);
     expect(Object.entries(reach).filter(([, how]) => how === "connected")).toEqual([]);
   });
 
   it("reaches no other sandbox, no private range and not the internet", async () => {
-    const targets = [`${other.address}:9999`, "10.0.0.1:80", "172.16.0.1:80", "192.168.0.1:80", "100.64.0.1:80", "169.254.0.1:80", "1.1.1.1:443"];
+    const targets = [
+      `${other.address}:9999`,
+      "10.0.0.1:80",
+      "172.16.0.1:80",
+      "192.168.0.1:80",
+      "100.64.0.1:80",
+      "169.254.0.1:80",
+      "1.1.1.1:443",
+    ];
     const { reach } = await probe({ reach: targets });
     expect(Object.entries(reach).filter(([, how]) => how === "connected")).toEqual([]);
   });
 
   it("reaches the platform, the supervisor and its own metadata, and nothing of another run's there", async () => {
-    const { requests, environment } = await probe({ requests: ["/env", "/", "/../env", `/${other.runId}`, `/env?runner=${other.runnerId}`].map((path) => ({ url: `http://${GUEST_HOST}${path}` })) });
+    const { requests, environment } = await probe({
+      requests: ["/env", "/", "/../env", `/${other.runId}`, `/env?runner=${other.runnerId}`].map((path) => ({
+        url: `http://${GUEST_HOST}${path}`,
+      })),
+    });
     expect(environment["TRIGGER_API_URL"]).toBe(`http://${GUEST_HOST}:3030`);
     const [own] = requests;
     expect(own).toMatchObject({ status: 200 });
@@ -90,7 +107,11 @@ describe.concurrent("a task in its sandbox (L13)", () => {
 
   it("cannot act for another run with that one's runner id (L14)", async () => {
     const base = `http://${GUEST_HOST}:8020/api/v1/workload-actions/runs/${other.runId}/snapshots`;
-    const headers = { "x-trigger-workload-runner-id": other.runnerId, "x-trigger-workload-deployment-id": "forged", "content-type": "application/json" };
+    const headers = {
+      "x-trigger-workload-runner-id": other.runnerId,
+      "x-trigger-workload-deployment-id": "forged",
+      "content-type": "application/json",
+    };
     const completion = JSON.stringify({ completion: { ok: true, id: other.runId, output: "forged", outputType: "text/plain" } });
     const { requests } = await probe({
       requests: [
@@ -103,25 +124,51 @@ describe.concurrent("a task in its sandbox (L13)", () => {
       ],
     });
     expect(requests).toHaveLength(6);
-    for (const answer of requests) expect(answer).toMatchObject({ status: 403, body: expect.stringContaining("it lives at another address") as string });
+    for (const answer of requests)
+      expect(answer).toMatchObject({ status: 403, body: expect.stringContaining("it lives at another address") as string });
     expect(await probes.run(other.runId)).toMatchObject({ isExecuting: true });
   });
 
   it("cannot reach the route of snapshot callbacks, nor the operator's (L15)", async () => {
-    const callback = { status: "completed", snapshot_id: "mem_forged", instance_id: "forged", metadata: { runId: other.runId, snapshotFriendlyId: other.snapshotId, snapshotCallbackNonce: "00", snapshotCallbackToken: "00" } };
+    const callback = {
+      status: "completed",
+      snapshot_id: "mem_forged",
+      instance_id: "forged",
+      metadata: { runId: other.runId, snapshotFriendlyId: other.snapshotId, snapshotCallbackNonce: "00", snapshotCallbackToken: "00" },
+    };
     const { requests } = await probe({
       requests: [
-        { method: "POST", url: `http://${GUEST_HOST}:8020/api/v1/compute/snapshot-complete`, headers: { "content-type": "application/json" }, body: JSON.stringify(callback) },
+        {
+          method: "POST",
+          url: `http://${GUEST_HOST}:8020/api/v1/compute/snapshot-complete`,
+          headers: { "content-type": "application/json" },
+          body: JSON.stringify(callback),
+        },
         { url: `http://${GUEST_HOST}:3030/admin/api/v1/status` },
-        { method: "POST", url: `http://${GUEST_HOST}:3030/engine/v1/worker-actions/dequeue`, headers: { "content-type": "application/json" }, body: "{}" },
+        {
+          method: "POST",
+          url: `http://${GUEST_HOST}:3030/engine/v1/worker-actions/dequeue`,
+          headers: { "content-type": "application/json" },
+          body: "{}",
+        },
       ],
     });
-    for (const answer of requests) expect(answer).toMatchObject({ status: expect.toSatisfy((status: number) => [401, 403, 404].includes(status)) as number });
+    for (const answer of requests)
+      expect(answer).toMatchObject({ status: expect.toSatisfy((status: number) => [401, 403, 404].includes(status)) as number });
   });
 
   it("sees nothing of the host's environment, files and secrets", async () => {
     const secretsFile = join(plane.dataDir, "secrets.json");
-    const files = [secretsFile, plane.dataDir, "/proc/1/environ", "/proc/self/environ", "/etc/shadow", "/etc/hostname", "/root/.bashrc", join(import.meta.dirname, "isolation.test.ts")];
+    const files = [
+      secretsFile,
+      plane.dataDir,
+      "/proc/1/environ",
+      "/proc/self/environ",
+      "/etc/shadow",
+      "/etc/hostname",
+      "/root/.bashrc",
+      join(import.meta.dirname, "isolation.test.ts"),
+    ];
     const report = await probe({ read: files });
     expect(report.read[secretsFile]).toBe("ENOENT");
     expect(report.read[join(import.meta.dirname, "isolation.test.ts")]).toBe("ENOENT");
@@ -130,7 +177,14 @@ describe.concurrent("a task in its sandbox (L13)", () => {
     const secrets = Object.values(JSON.parse(readFileSync(secretsFile, "utf8")) as Record<string, string>);
     expect(secrets.length).toBeGreaterThan(3);
     for (const secret of secrets) expect(seen).not.toContain(secret);
-    for (const name of ["DATABASE_URL", "MANAGED_WORKER_SECRET", "COMPUTE_GATEWAY_AUTH_TOKEN", "TORPOR_ENCRYPTION_KEY", "TRIGGER_WORKER_TOKEN"]) expect(seen).not.toContain(name);
+    for (const name of [
+      "DATABASE_URL",
+      "MANAGED_WORKER_SECRET",
+      "COMPUTE_GATEWAY_AUTH_TOKEN",
+      "TORPOR_ENCRYPTION_KEY",
+      "TRIGGER_WORKER_TOKEN",
+    ])
+      expect(seen).not.toContain(name);
   });
 
   it("runs as an ordinary user without capabilities", async () => {
@@ -143,7 +197,10 @@ describe.concurrent("a task in its sandbox (L13)", () => {
   });
 
   it("writes where it may, and the next run sees nothing of it", async () => {
-    const [mine, theirs] = [["/tmp/mark", "/app/mark"], ["/usr/local/bin/node", "/etc/passwd", "/proc/sys/kernel/hostname"]];
+    const [mine, theirs] = [
+      ["/tmp/mark", "/app/mark"],
+      ["/usr/local/bin/node", "/etc/passwd", "/proc/sys/kernel/hostname"],
+    ];
     const { write } = await probe({ write: [...mine, ...theirs] });
     for (const file of mine) expect(write[file]).toMatch(/^done/);
     for (const file of theirs) expect(write[file]).not.toMatch(/^done/);

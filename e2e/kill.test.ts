@@ -95,7 +95,11 @@ describe("the kill of a sandbox", () => {
     const runId = await probes.trigger("steps", { steps: [{ spinSeconds: 60 }] }, { maxAttempts: 1 });
     await probes.untilLine(runId, "1:begin");
     killSandbox((await probes.untilSandbox(runId, "running")).id);
-    expect(await probes.untilEnded(runId, QUICKLY_MS)).toMatchObject({ status: "CRASHED", attemptCount: 1, error: { message: expect.stringContaining("The runner ended without completing the run") as string } });
+    expect(await probes.untilEnded(runId, QUICKLY_MS)).toMatchObject({
+      status: "CRASHED",
+      attemptCount: 1,
+      error: { message: expect.stringContaining("The runner ended without completing the run") as string },
+    });
   });
 
   it("while it is being frozen fails the attempt at once, and its half-written memory is never restored", async () => {
@@ -129,7 +133,11 @@ describe("the kill of a sandbox", () => {
     await probes.untilAsleep(runId);
     await probes.completeToken(token);
     const { id } = await probes.untilSandbox(runId, "starting", "running");
-    await until("its kernel runs", () => (processesOfSandbox(id).some(({ command }) => command.startsWith("runsc-sandbox")) ? true : undefined), { everyMs: 5 });
+    await until(
+      "its kernel runs",
+      () => (processesOfSandbox(id).some(({ command }) => command.startsWith("runsc-sandbox")) ? true : undefined),
+      { everyMs: 5 },
+    );
     killSandbox(id);
     const run = await probes.untilEnded(runId, QUICKLY_MS);
     expect(run).toMatchObject({ status: "COMPLETED" });

@@ -62,7 +62,9 @@ describe.concurrent("a run that is cancelled", () => {
     await nap.untilSandbox(runId, "running");
     await nap.cancel(runId);
     expect(await nap.untilEnded(runId)).toMatchObject({ status: "CANCELED" });
-    await until("its sandbox is gone", async () => ((await nap.sandboxOf(runId)) === undefined ? true : undefined), { seen: () => nap.story(runId) });
+    await until("its sandbox is gone", async () => ((await nap.sandboxOf(runId)) === undefined ? true : undefined), {
+      seen: () => nap.story(runId),
+    });
   });
 
   it("ends while it is being frozen, and nothing of it is kept (L7)", async () => {

@@ -18,7 +18,11 @@ afterAll(async () => {
 
 describe.concurrent("a plane without sandboxes", () => {
   it("runs a task as a plain process and gives its result", async () => {
-    expect(await nap.untilEnded(await nap.trigger("hello", { from: "here" }))).toMatchObject({ status: "COMPLETED", attemptCount: 1, output: { payload: { from: "here" } } });
+    expect(await nap.untilEnded(await nap.trigger("hello", { from: "here" }))).toMatchObject({
+      status: "COMPLETED",
+      attemptCount: 1,
+      output: { payload: { from: "here" } },
+    });
   });
 
   it("keeps a waiting task in memory, and it goes on with everything that it had", async () => {
@@ -40,7 +44,9 @@ describe.concurrent("a plane without sandboxes", () => {
     await nap.untilEvent(runId, "EXECUTING_WITH_WAITPOINTS");
     await nap.cancel(runId);
     expect(await nap.untilEnded(runId)).toMatchObject({ status: "CANCELED" });
-    await until("its sandbox is gone", async () => ((await nap.sandboxOf(runId)) === undefined ? true : undefined), { seen: () => nap.story(runId) });
+    await until("its sandbox is gone", async () => ((await nap.sandboxOf(runId)) === undefined ? true : undefined), {
+      seen: () => nap.story(runId),
+    });
   });
 });
 

@@ -7,8 +7,9 @@ import { until } from "./harness/until.ts";
 let plane: TestPlane | undefined;
 
 afterEach(async () => {
-  await plane?.remove();
+  const left = await plane?.remove();
   plane = undefined;
+  expect(left ?? []).toEqual([]);
 });
 
 async function start(options: TestPlaneOptions): Promise<{ readonly plane: TestPlane; readonly probes: Deployed }> {

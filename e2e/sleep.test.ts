@@ -24,9 +24,13 @@ async function fallsAsleep(project: Deployed, runId: string): Promise<void> {
   const sandbox = await project.untilSandbox(runId, "running");
   expect(processesOfSandbox(sandbox.id)).not.toEqual([]);
   await project.untilAsleep(runId);
-  await until(`no process of ${sandbox.id} is left`, () => (processesOfSandbox(sandbox.id).length === 0 ? true : undefined), { seen: () => processesOfSandbox(sandbox.id) });
+  await until(`no process of ${sandbox.id} is left`, () => (processesOfSandbox(sandbox.id).length === 0 ? true : undefined), {
+    seen: () => processesOfSandbox(sandbox.id),
+  });
   expect(await project.sandboxOf(runId)).toBeUndefined();
-  await until("its memory image may be restored", async () => ((await project.memoryImagesOf(runId))[0]?.state === "stored" ? true : undefined));
+  await until("its memory image may be restored", async () =>
+    (await project.memoryImagesOf(runId))[0]?.state === "stored" ? true : undefined,
+  );
 }
 
 describe.concurrent("a task that waits", () => {
@@ -34,7 +38,11 @@ describe.concurrent("a task that waits", () => {
     const runId = await nap.trigger("nap", { seconds: 15, slackSeconds: 60 });
     await fallsAsleep(nap, runId);
     const run = await nap.untilEnded(runId);
-    expect(run).toMatchObject({ status: "COMPLETED", attemptCount: 1, output: { attempt: 1, trail: "11 12 13 21 [22] 23 31 32 33", sum: 121 } });
+    expect(run).toMatchObject({
+      status: "COMPLETED",
+      attemptCount: 1,
+      output: { attempt: 1, trail: "11 12 13 21 [22] 23 31 32 33", sum: 121 },
+    });
     expect(Object.values((run.output as { checks: Record<string, boolean> }).checks)).not.toContain(false);
     expect(await nap.events(runId)).toContain("launch.restored");
   });

@@ -32,7 +32,9 @@ describe("a wait that ends before its run sleeps", () => {
   it("takes the snapshot out of the queue behind the one that is being written (L1)", async () => {
     const tokens = await Promise.all(Array.from({ length: 4 }, () => probes.createToken()));
     const togetherMs = Date.now() + 12_000;
-    const runIds = await Promise.all(tokens.map((token) => probes.trigger("steps", { fillMb: 150, steps: [{ spinUntilMs: togetherMs }, { token }] })));
+    const runIds = await Promise.all(
+      tokens.map((token) => probes.trigger("steps", { fillMb: 150, steps: [{ spinUntilMs: togetherMs }, { token }] })),
+    );
     await Promise.race(runIds.map((runId) => probes.untilEvent(runId, "snapshot.dispatched")));
     await Promise.all(tokens.map((token) => probes.completeToken(token)));
     for (const runId of runIds) {
@@ -40,7 +42,11 @@ describe("a wait that ends before its run sleeps", () => {
       expect(await probes.lines(runId)).toEqual({ "1:begin": 1, "1:after 0": 1, "1:after 1": 1 });
     }
     const timelines = await Promise.all(runIds.map((runId) => probes.timeline(runId)));
-    const queued = timelines.filter((timeline) => timeline.some(({ name, reason, properties }) => name === "snapshot.canceled" && reason === "resumed" && properties?.["phase"] === "due"));
+    const queued = timelines.filter((timeline) =>
+      timeline.some(
+        ({ name, reason, properties }) => name === "snapshot.canceled" && reason === "resumed" && properties?.["phase"] === "due",
+      ),
+    );
     expect(queued.length).toBeGreaterThan(0);
     for (const timeline of queued) expect(timeline.map(({ name }) => name)).not.toContain("snapshot.dispatched");
   });

@@ -24,7 +24,10 @@ export async function cli(args: readonly string[], env: Readonly<Record<string, 
 }
 
 /** What a command answers as JSON, with its exit code. */
-export async function cliJson(args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<{ readonly code: number | null; readonly json: unknown }> {
+export async function cliJson(
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+): Promise<{ readonly code: number | null; readonly json: unknown }> {
   const { code, out, err } = await cli([...args, "--json"], env);
   try {
     return { code, json: JSON.parse(out) };
@@ -59,7 +62,11 @@ export async function startUp(args: readonly string[], env: Readonly<Record<stri
 function spawnCli(args: readonly string[], env: Readonly<Record<string, string>>): ChildProcess {
   const { PATH, HOME } = process.env;
   const own = { HOME: HOME ?? "/", PATH: PATH ?? "", NO_COLOR: "1", TORPOR_STATE_DIR: STATE_DIR };
-  return spawn(process.execPath, [MAIN, ...args], { cwd: REPO_DIR, env: { ...own, ...inject("prepared").env, ...env }, stdio: ["ignore", "pipe", "pipe"] });
+  return spawn(process.execPath, [MAIN, ...args], {
+    cwd: REPO_DIR,
+    env: { ...own, ...inject("prepared").env, ...env },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
 }
 
 function collect(child: ChildProcess): () => { out: string; err: string } {

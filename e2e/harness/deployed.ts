@@ -1,4 +1,12 @@
-import { sdkRuns, sdkWaits, type InstanceView, type MemoryImageView, type RetrievedRun, type TimelineLineView, type TriggerOptionsBody } from "@torpor/contracts";
+import {
+  sdkRuns,
+  sdkWaits,
+  type InstanceView,
+  type MemoryImageView,
+  type RetrievedRun,
+  type TimelineLineView,
+  type TriggerOptionsBody,
+} from "@torpor/contracts";
 import { RouteClient } from "@torpor/http";
 import { answered } from "./answered.ts";
 import type { TestPlane } from "./testPlane.ts";
@@ -69,7 +77,8 @@ export class Deployed {
   /** The token that a run of the example's `token` task waits for. */
   async tokenOf(runId: string): Promise<string> {
     const query = { "page[size]": 10, "filter[tags]": `run:${runId}` };
-    const find = async (): Promise<string | undefined> => (await answered(() => this.client.call(sdkWaits.listTokens, { query }))).data[0]?.id;
+    const find = async (): Promise<string | undefined> =>
+      (await answered(() => this.client.call(sdkWaits.listTokens, { query }))).data[0]?.id;
     return await until(`${runId} has made its token`, find, { seen: () => this.story(runId) });
   }
 
@@ -111,13 +120,15 @@ export class Deployed {
 
   /** Resolves when the run is asleep: suspended, and its sandbox gone. */
   async untilAsleep(runId: string): Promise<void> {
-    const look = async (): Promise<true | undefined> => ((await this.run(runId)).status === "WAITING" && (await this.sandboxOf(runId)) === undefined ? true : undefined);
+    const look = async (): Promise<true | undefined> =>
+      (await this.run(runId)).status === "WAITING" && (await this.sandboxOf(runId)) === undefined ? true : undefined;
     await until(`${runId} is asleep`, look, { seen: () => this.story(runId) });
   }
 
   /** Resolves when something stands in the run's timeline, with it. */
   async untilEvent(runId: string, name: string, matches: Matches = () => true): Promise<TimelineLineView> {
-    const look = async (): Promise<TimelineLineView | undefined> => (await this.timeline(runId)).find((event) => event.name === name && matches(event));
+    const look = async (): Promise<TimelineLineView | undefined> =>
+      (await this.timeline(runId)).find((event) => event.name === name && matches(event));
     return await until(`${runId} has had ${name}`, look, { everyMs: 20, seen: () => this.story(runId) });
   }
 
@@ -136,7 +147,9 @@ export class Deployed {
       status: run.status,
       attempts: run.attemptCount,
       error: run.error,
-      timeline: (await this.timeline(runId)).map(({ at, name, reason, properties }) => [at.toISOString().slice(14), name, reason, properties?.["phase"]].filter(Boolean).join(" ")),
+      timeline: (await this.timeline(runId)).map(({ at, name, reason, properties }) =>
+        [at.toISOString().slice(14), name, reason, properties?.["phase"]].filter(Boolean).join(" "),
+      ),
       sandboxes: (await this.#plane.instances()).map(({ name, state }) => `${name} ${state}`),
       exits: this.#plane.unexpectedExits,
     };

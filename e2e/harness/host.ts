@@ -35,7 +35,8 @@ function hostProcesses(belongs: (seen: Seen) => boolean): HostProcess[] {
   for (const name of readdirSync("/proc")) {
     if (!/^\d+$/.test(name)) continue;
     const command = readOrEmpty(`/proc/${name}/cmdline`).replaceAll("\0", " ");
-    if (belongs({ command, groups: readOrEmpty(`/proc/${name}/cgroup`), place: linkOrEmpty(`/proc/${name}/cwd`) })) found.push({ pid: Number(name), command });
+    if (belongs({ command, groups: readOrEmpty(`/proc/${name}/cgroup`), place: linkOrEmpty(`/proc/${name}/cwd`) }))
+      found.push({ pid: Number(name), command });
   }
   return found;
 }

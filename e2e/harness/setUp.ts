@@ -27,13 +27,24 @@ export default async function setUp(project: TestProject): Promise<void> {
 
 async function machineEnv(): Promise<Readonly<Record<string, string>>> {
   const line = (): void => {};
-  const terminal = { json: true, isInteractive: false, line, value: line, progress: line, draw: line, endDrawing: line, error: line, paint: (_style: string, text: string) => text };
+  const terminal = {
+    json: true,
+    isInteractive: false,
+    line,
+    value: line,
+    progress: line,
+    draw: line,
+    endDrawing: line,
+    error: line,
+    paint: (_style: string, text: string) => text,
+  };
   const own = join(STATE_DIR, "bin/runsc");
   const env = { ...process.env, ...(process.env["TORPOR_RUNSC"] === undefined && existsSync(own) ? { TORPOR_RUNSC: own } : {}) };
   const context = { terminal, env, cwd: REPO_DIR, repoDir: REPO_DIR, stateDir: STATE_DIR, signal: new AbortController().signal };
   const machine = await prepareMachine(context, { mayInstall: false });
   const [missing] = machine.missing;
-  if (missing !== undefined) throw new Error(`Cannot test whole planes here: ${missing.message} (${missing.hint}); ./torpor test prepares the machine`);
+  if (missing !== undefined)
+    throw new Error(`Cannot test whole planes here: ${missing.message} (${missing.hint}); ./torpor test prepares the machine`);
   return machine.env;
 }
 

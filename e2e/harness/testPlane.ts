@@ -132,8 +132,14 @@ export class TestPlane {
 
   /** Makes an image the current version of its project's production environment. */
   async deploy(stored: StoredImage): Promise<Deployed> {
-    const apiKey = await environmentKey(this.plane.file, stored.image.projectRef, "prod");
-    await registerImage({ apiUrl: this.apiUrl, apiKey, stored });
+    const deployed = await this.attach(stored.image.projectRef);
+    await registerImage({ apiUrl: this.apiUrl, apiKey: deployed.apiKey, stored });
+    return deployed;
+  }
+
+  /** A project that somebody else deploys. */
+  async attach(projectRef: string): Promise<Deployed> {
+    const apiKey = await environmentKey(this.plane.file, projectRef, "prod");
     const deployed = new Deployed(apiKey, this);
     await deployed.connect(this.apiUrl);
     this.#deployed.push(deployed);
@@ -168,13 +174,18 @@ export class TestPlane {
       ...(await leftoversOf(this.planeId)).filter((line) => line.startsWith("process ")),
       ...(this.memoryBytesOnDisk() > 0 ? [`${this.memoryBytesOnDisk()} bytes of memory images`] : []),
     ];
-    await until("no sandbox, process or memory image is left", async () => ((await left()).length === 0 ? true : undefined), { everyMs: 200, seen: left });
+    await until("no sandbox, process or memory image is left", async () => ((await left()).length === 0 ? true : undefined), {
+      everyMs: 200,
+      seen: left,
+    });
   }
 
   /** The end of each part's log. */
   lastWords(): string {
     const dir = join(this.dataDir, "logs");
-    return readdirSync(dir).map((name) => `--- ${name}\n${readFileSync(join(dir, name), "utf8").slice(-LOG_TAIL_BYTES)}`).join("\n");
+    return readdirSync(dir)
+      .map((name) => `--- ${name}\n${readFileSync(join(dir, name), "utf8").slice(-LOG_TAIL_BYTES)}`)
+      .join("\n");
   }
 }
 
