@@ -10,7 +10,7 @@ import { lockFolder } from "./instanceLock.ts";
 
 export type CleanUpOptions = Pick<
   GatewayConfig,
-  "stateDir" | "planeId" | "runDir" | "runscBinary" | "sandboxDiskBytes" | "minCpu" | "egress" | "addressBlock"
+  "stateDir" | "planeId" | "runDir" | "runscBinary" | "sandboxDiskBytes" | "cpuLimit" | "egress" | "addressBlock"
 >;
 
 /**

@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { resolve } from "node:path";
 import { Secret } from "@torpor/kernel";
 import { z } from "zod";
-import type { ServiceSetting } from "./drivers/gvisor/index.ts";
+import type { CpuLimit, ServiceSetting } from "./drivers/gvisor/index.ts";
 
 const GIB = 1024 ** 3;
 
@@ -23,7 +23,8 @@ export const GATEWAY_SETTINGS = {
   TORPOR_GATEWAY_EGRESS: "none, or internet: sandboxes may reach public addresses. Default none",
   TORPOR_GATEWAY_ADDRESS_BLOCK: "Addresses of sandboxes, as a.b.c.d/n. Default: a free /22 of 100.64.0.0/10",
   TORPOR_GATEWAY_SANDBOX_DISK_BYTES: "How much a sandbox may write to its file system. Default 4 GiB",
-  TORPOR_GATEWAY_MIN_CPU: "Cores that every sandbox may use when they are free; below one core, waking takes seconds. Default 1",
+  TORPOR_CPU_LIMIT:
+    "weight: under load each sandbox gets the share that its machine names, and what is idle is anybody's. hard: never more than its machine names. Default weight",
   TORPOR_GATEWAY_MAX_SANDBOXES: "Sandboxes at once. Default 500",
   TORPOR_GATEWAY_MAX_STARTS: "Sandboxes that start at once. Default 4",
   TORPOR_GATEWAY_MAX_SNAPSHOTS: "Snapshots that are written at once; more are refused. Default 4",
@@ -59,7 +60,7 @@ const Env = z.object({
     .regex(/^\d+\.\d+\.\d+\.\d+\/\d+$/, "must look like 100.64.8.0/22")
     .optional(),
   TORPOR_GATEWAY_SANDBOX_DISK_BYTES: whole.min(1024 * 1024).default(4 * GIB),
-  TORPOR_GATEWAY_MIN_CPU: z.coerce.number().positive().max(1024).default(1),
+  TORPOR_CPU_LIMIT: z.enum(["weight", "hard"]).default("weight"),
   TORPOR_GATEWAY_MAX_SANDBOXES: whole.min(1).max(100_000).default(500),
   TORPOR_GATEWAY_MAX_STARTS: whole.min(1).max(1_000).default(4),
   TORPOR_GATEWAY_MAX_SNAPSHOTS: whole.min(1).max(1_000).default(4),
@@ -100,7 +101,7 @@ export interface GatewayConfig {
   readonly egress: "none" | "internet";
   readonly addressBlock: string | undefined;
   readonly sandboxDiskBytes: number;
-  readonly minCpu: number;
+  readonly cpuLimit: CpuLimit;
   readonly maxSandboxes: number;
   readonly maxStarts: number;
   readonly maxSnapshots: number;
@@ -133,7 +134,7 @@ export function readGatewayConfig(env: Readonly<Record<string, string | undefine
     egress: e.TORPOR_GATEWAY_EGRESS,
     addressBlock: e.TORPOR_GATEWAY_ADDRESS_BLOCK,
     sandboxDiskBytes: e.TORPOR_GATEWAY_SANDBOX_DISK_BYTES,
-    minCpu: e.TORPOR_GATEWAY_MIN_CPU,
+    cpuLimit: e.TORPOR_CPU_LIMIT,
     maxSandboxes: e.TORPOR_GATEWAY_MAX_SANDBOXES,
     maxStarts: e.TORPOR_GATEWAY_MAX_STARTS,
     maxSnapshots: e.TORPOR_GATEWAY_MAX_SNAPSHOTS,

@@ -68,7 +68,7 @@ export async function makeRealHost(more: Partial<GvisorOptions> = {}): Promise<R
       services: [],
       egress: "none",
       sandboxDiskBytes: 64 * 1024 * 1024,
-      minCpu: 1,
+      cpuLimit: "weight",
       ...more,
     },
     close: () => rm(dir, { recursive: true, force: true }),

@@ -1,13 +1,13 @@
 // The OCI bundle of a sandbox: what runsc is told about it. A memory image can only be restored with the same arguments,
 // user, mounts and read-only flag as it was saved with; environment, host name, paths, limits and network may differ.
 import type { SandboxSpec } from "../driver.ts";
-import { resourceLimits, type Cgroups } from "./cgroups.ts";
+import { resourceLimits, type Cgroups, type CpuLimit } from "./cgroups.ts";
 
 export interface BundleOptions {
   readonly spec: SandboxSpec;
   readonly namespacePath: string;
   readonly cgroups: Cgroups;
-  readonly minCpu: number;
+  readonly cpuLimit: CpuLimit;
   /** File with the sandbox's resolvers. */
   readonly resolvConf: string;
 }
@@ -38,7 +38,8 @@ export function bundleConfig(options: BundleOptions): Record<string, unknown> {
     linux: {
       namespaces: [...["pid", "mount", "ipc", "uts"].map((type) => ({ type })), { type: "network", path: options.namespacePath }],
       ...(cgroups.kind === "none" ? {} : { cgroupsPath: `/${cgroups.parent}/${spec.id}` }),
-      resources: cgroups.kind === "none" ? {} : resourceLimits({ cpu: spec.cpu, memoryBytes: spec.memoryBytes, minCpu: options.minCpu }),
+      resources:
+        cgroups.kind === "none" ? {} : resourceLimits({ cpu: spec.cpu, memoryBytes: spec.memoryBytes, cpuLimit: options.cpuLimit }),
     },
   };
 }

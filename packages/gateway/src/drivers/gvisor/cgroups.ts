@@ -37,19 +37,21 @@ function isWritable(path: string): Promise<boolean> {
   );
 }
 
+/** `weight`: idle CPU is anybody's, and a small machine boots and wakes as fast as a large one. `hard`: a quota, for who sells CPU time. */
+export type CpuLimit = "weight" | "hard";
+
 /** What runsc's configuration says about limits. */
 export function resourceLimits(options: {
   readonly cpu: number;
   readonly memoryBytes: number;
-  readonly minCpu: number;
+  readonly cpuLimit: CpuLimit;
 }): Record<string, unknown> {
   return {
     memory: { limit: options.memoryBytes + SANDBOX_OVERHEAD_BYTES },
     pids: { limit: MAX_HOST_THREADS },
     cpu: {
       shares: Math.max(2, Math.round(options.cpu * 1024)),
-      quota: Math.round(Math.max(options.cpu, options.minCpu) * PERIOD_US),
-      period: PERIOD_US,
+      ...(options.cpuLimit === "hard" ? { quota: Math.round(options.cpu * PERIOD_US), period: PERIOD_US } : {}),
     },
   };
 }

@@ -197,8 +197,8 @@ export class GvisorDriver implements ComputeDriver {
     const folder = this.#folder(spec.id);
     await folder.create({ slot: link.slot, bootId: this.#parts.bootId });
     this.#parts.metadata.set(link.address, spec.metadata);
-    const { cgroups, minCpu, resolvConf } = this.#parts;
-    await folder.writeConfig(bundleConfig({ spec, namespacePath: link.namespacePath, cgroups, minCpu, resolvConf }));
+    const { cgroups, cpuLimit, resolvConf } = this.#parts;
+    await folder.writeConfig(bundleConfig({ spec, namespacePath: link.namespacePath, cgroups, cpuLimit, resolvConf }));
   }
 
   async #begin(id: SandboxId, begin: (call: StartCall) => Promise<ExecResult>): Promise<ExecResult> {

@@ -5,6 +5,7 @@ import { assemble, type GvisorOptions } from "./parts.ts";
 
 export { GvisorDriver } from "./gvisorDriver.ts";
 export { GUEST_HOST } from "./nftRules.ts";
+export type { CpuLimit } from "./cgroups.ts";
 export type { GvisorOptions, ServiceSetting } from "./parts.ts";
 export { gvisorSupport, type Missing, type Support } from "./supports.ts";
 

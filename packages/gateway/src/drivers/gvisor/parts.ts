@@ -10,7 +10,7 @@ import type { Log } from "@torpor/observe";
 import type { GuestReach } from "../driver.ts";
 import { claimBlock, releaseBlock } from "./addressBlock.ts";
 import { BUNDLE_RECIPE } from "./bundle.ts";
-import { detectCgroups, removeCgroups, type Cgroups } from "./cgroups.ts";
+import { detectCgroups, removeCgroups, type Cgroups, type CpuLimit } from "./cgroups.ts";
 import { exec } from "./exec.ts";
 import { ExitWatches } from "./exitWatches.ts";
 import { settleLeftovers } from "./leftovers.ts";
@@ -40,7 +40,7 @@ export interface GvisorOptions {
   /** How much a sandbox may write to its own copy of the image. */
   readonly sandboxDiskBytes: number;
   /** Cores that every sandbox may use when they are free, however small its machine is. */
-  readonly minCpu: number;
+  readonly cpuLimit: CpuLimit;
   readonly addressBlock?: string | undefined;
 }
 
@@ -54,7 +54,7 @@ export interface GvisorParts {
   readonly metadata: MetadataServer;
   readonly watches: ExitWatches;
   readonly cgroups: Cgroups;
-  readonly minCpu: number;
+  readonly cpuLimit: CpuLimit;
   readonly resolvConf: string;
   /** Names this boot of the machine. */
   readonly bootId: string;
@@ -115,7 +115,7 @@ export async function assemble(options: GvisorOptions, { clock, log }: { clock: 
     cgroups,
     resolvConf,
     bootId: (await readFile("/proc/sys/kernel/random/boot_id", "utf8")).trim(),
-    minCpu: options.minCpu,
+    cpuLimit: options.cpuLimit,
     sandboxesDir: paths.sandboxesDir,
     spareLinks: new SpareLinks(network, log),
     watches: new ExitWatches(runsc, clock),
