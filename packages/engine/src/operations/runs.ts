@@ -95,9 +95,7 @@ export async function resetIdempotencyKey(
   return refuse("not_found", `Cannot find idempotency key ${key} of task ${task}`);
 }
 
-export async function counts(
-  core: Core,
-): Promise<{
+export async function counts(core: Core): Promise<{
   readonly byStatus: Partial<Record<RunStatus, number>>;
   readonly executing: number;
   readonly suspended: number;

@@ -94,9 +94,7 @@ const NUMBERS = sql(
      (select count(*)::int from runs where execution_status = 'SUSPENDED') as suspended`,
 );
 
-export async function countRuns(
-  db: Queryable,
-): Promise<{
+export async function countRuns(db: Queryable): Promise<{
   readonly byStatus: readonly { readonly status: string; readonly runs: number }[];
   readonly executing: number;
   readonly queued: number;
