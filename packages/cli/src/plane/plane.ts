@@ -6,7 +6,7 @@ import { ensureDataDir } from "./dataDir.ts";
 import { PartProcess } from "./partProcess.ts";
 import { gatewayEnv, planeIdOf, platformEnv, supervisorEnv, warmStartEnv, type PlaneConfig, type PlanePorts } from "./planeConfig.ts";
 import { readPlaneFile, writePlaneFile, type PlaneFile } from "./planeFile.ts";
-import { freePorts, isPortFree } from "./ports.ts";
+import { claimPort, freePorts, isPortFree } from "./ports.ts";
 import { ensureSecrets } from "./secrets.ts";
 
 export type PartName = "platform" | "node" | "supervisor" | "gateway" | "warmstart";
@@ -52,7 +52,7 @@ export async function startPlane(options: PlaneOptions): Promise<Plane> {
 async function startParts(options: PlaneOptions, scope: Scope): Promise<Plane> {
   ensureDataDir(options.dataDir);
   const secrets = ensureSecrets(options.dataDir, systemRandom);
-  const ports = await choosePorts(options);
+  const ports = await choosePorts(options, scope);
   const database = options.databaseUrl === undefined ? embeddedDatabase(options, ports, secrets.databasePassword) : undefined;
   if (database !== undefined) {
     options.onProgress("starting PostgreSQL");
@@ -98,7 +98,7 @@ function embeddedDatabase(
 }
 
 /** A plane that starts again keeps its ports where they are free, so that addresses which users noted stay true. */
-async function choosePorts(options: PlaneOptions): Promise<PlanePorts> {
+async function choosePorts(options: PlaneOptions, scope: Scope): Promise<PlanePorts> {
   const before = readPlaneFile(options.dataDir)?.ports ?? {};
   const [api = 0, workload = 0, gateway = 0, warmStart = 0, database = 0] = await freePorts(5);
   const keep = async (name: keyof PlanePorts, fresh: number): Promise<number> => {
@@ -106,11 +106,12 @@ async function choosePorts(options: PlaneOptions): Promise<PlanePorts> {
     return old !== undefined && (await isPortFree(old)) ? old : fresh;
   };
   const wanted = options.apiPort ?? { port: before["api"] ?? DEFAULT_API_PORT, mustBeThis: false };
-  const wantedIsFree = await isPortFree(wanted.port);
-  if (!wantedIsFree && wanted.mustBeThis)
+  const claim = await claimPort(wanted.port);
+  if (claim !== undefined) scope.use(claim);
+  else if (wanted.mustBeThis)
     throw new CommandFailure(EXIT.refused, `Cannot listen on port ${wanted.port}: something else does`, "choose another --port");
   return {
-    api: wantedIsFree ? wanted.port : api,
+    api: claim === undefined ? api : wanted.port,
     workload: await keep("workload", workload),
     gateway: await keep("gateway", gateway),
     warmStart: await keep("warmStart", warmStart),
