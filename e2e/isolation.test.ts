@@ -170,8 +170,9 @@ describe.concurrent("a task in its sandbox (L13)", () => {
       join(import.meta.dirname, "isolation.test.ts"),
     ];
     const report = await probe({ read: files });
-    expect(report.read[secretsFile]).toBe("ENOENT");
-    expect(report.read[join(import.meta.dirname, "isolation.test.ts")]).toBe("ENOENT");
+    // Below /root the guest is stopped at its own, empty /root before it can see that there is nothing.
+    expect(["ENOENT", "EACCES"]).toContain(report.read[secretsFile]);
+    expect(["ENOENT", "EACCES"]).toContain(report.read[join(import.meta.dirname, "isolation.test.ts")]);
     const seen = JSON.stringify(report);
     expect(seen).not.toContain(MARKER);
     const secrets = Object.values(JSON.parse(readFileSync(secretsFile, "utf8")) as Record<string, string>);
