@@ -20,8 +20,13 @@ export async function deleteContainer(
   if (second.code !== 0) throw new Error(`Cannot destroy sandbox ${id}: ${textOf(second)}`);
 }
 
-export function textOf(result: ExecResult): string {
-  return `${result.end}, status ${result.code}: ${result.stderr.trim().slice(-1_000)}`;
+/** Where what runsc prints is long, the cause stands at its beginning (before a trace of the stack) or at its end. */
+const SHOWN_CHARS = 500;
+
+export function textOf({ end, code, stderr }: ExecResult): string {
+  const text = stderr.trim();
+  const shown = text.length <= 2 * SHOWN_CHARS ? text : `${text.slice(0, SHOWN_CHARS)} … ${text.slice(-SHOWN_CHARS)}`;
+  return `${end}, status ${code}: ${shown}`;
 }
 
 export async function attempt(work: () => Promise<void>): Promise<{ kind: "done" } | { kind: "threw"; message: string }> {

@@ -97,7 +97,9 @@ export class GvisorDriver implements ComputeDriver {
     if (result.end === "aborted") return { kind: "canceled" };
     if (result.code === 0) return { kind: "saved" };
     const message = textOf(result);
-    if (/no space left|disk quota/i.test(message)) return { kind: "failed", reason: "disk_full", message };
+    // What runsc prints then is long and may hold pieces of the guest's memory
+    if (/no space left|disk quota/i.test(result.stderr))
+      return { kind: "failed", reason: "disk_full", message: "the disk of the memory images is full" };
     const state = await this.#parts.runsc.state(id);
     if (state === undefined || state.status === "stopped") return { kind: "failed", reason: "sandbox_gone", message };
     return { kind: "failed", reason: result.end === "timed_out" ? "timed_out" : "checkpoint_failed", message };
