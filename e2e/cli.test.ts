@@ -164,10 +164,10 @@ describe("a project that cannot be deployed", () => {
 
 describe.concurrent("the commands of a plane", () => {
   it("each say what they do, with their options and exit codes", async () => {
-    for (const command of COMMANDS) {
-      const { code, out } = await cli([...command.split(" "), "--help"]);
+    const helps = await Promise.all(COMMANDS.map((command) => cli([...command.split(" "), "--help"])));
+    for (const [index, { code, out }] of helps.entries()) {
       expect(code).toBe(0);
-      expect(out).toContain(`torpor ${command}`);
+      expect(out).toContain(`torpor ${COMMANDS[index]}`);
       expect(out).toContain("Exit codes:");
     }
   });

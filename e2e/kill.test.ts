@@ -37,33 +37,39 @@ async function endsOnce(runId: string): Promise<void> {
 }
 
 describe.each(["supervisor", "gateway", "platform", "postgresql"] as const)("kill -9 of the %s", (part) => {
-  it("loses and repeats no line of a run that executes, of one that sleeps and of one that is being frozen (L10)", async () => {
-    const [sleepToken, freezeToken] = [await probes.createToken(), await probes.createToken()];
-    const asleep = await probes.trigger("steps", { steps: [{ token: sleepToken }] });
+  /** A run that sleeps over the first kill and is being restored at the second. */
+  let asleep: string;
+  let sleepToken: string;
+
+  beforeAll(async () => {
+    sleepToken = await probes.createToken();
+    asleep = await probes.trigger("steps", { fillMb: 200, steps: [{ token: sleepToken }] });
     await probes.untilAsleep(asleep);
-    const executes = await probes.trigger("steps", { steps: [{ spinSeconds: 8 }] });
-    const isFrozen = await probes.trigger("steps", { fillMb: 200, steps: [{ token: freezeToken }] });
+  });
+
+  it("loses and repeats no line of a run that executes, of one that sleeps and of one that is being frozen (L10)", async () => {
+    const token = await probes.createToken();
+    const executes = await probes.trigger("steps", { steps: [{ spinSeconds: 6 }] });
     await probes.untilLine(executes, "1:begin");
+    const isFrozen = await probes.trigger("steps", { fillMb: 200, steps: [{ token }] });
     await probes.untilSandbox(isFrozen, "freezing", "held");
     expect(await probes.lines(executes)).toEqual({ "1:begin": 1 });
 
     await killNine(part);
 
-    await probes.completeToken(freezeToken);
-    await probes.completeToken(sleepToken);
-    for (const runId of [executes, isFrozen, asleep]) await endsOnce(runId);
+    await probes.completeToken(token);
+    for (const runId of [executes, isFrozen]) await endsOnce(runId);
+    expect(await probes.run(asleep)).toMatchObject({ status: "WAITING" });
+    expect(await probes.memoryImagesOf(asleep)).toMatchObject([{ state: "stored" }]);
   });
 
   it("loses and repeats no line of a run that is being restored (L6, L10)", async () => {
-    const token = await probes.createToken();
-    const runId = await probes.trigger("steps", { fillMb: 200, steps: [{ token }] });
-    await probes.untilAsleep(runId);
-    await probes.completeToken(token);
-    await probes.untilSandbox(runId, "starting");
+    await probes.completeToken(sleepToken);
+    await probes.untilSandbox(asleep, "starting");
 
     await killNine(part);
 
-    await endsOnce(runId);
+    await endsOnce(asleep);
   });
 
   it("leaves no sandbox, process or memory image when its runs have ended (L7)", async () => {
@@ -74,7 +80,7 @@ describe.each(["supervisor", "gateway", "platform", "postgresql"] as const)("kil
 /** Well below the 60 and 300 s after which the engine finds a lost run by itself. */
 const QUICKLY_MS = 40_000;
 
-describe("the kill of a sandbox", () => {
+describe.concurrent("the kill of a sandbox", () => {
   it("before its task has started hands the run to another sandbox, in the same attempt", async () => {
     const runId = await probes.trigger("steps", { steps: [{ spinSeconds: 0 }] });
     killSandbox((await probes.untilSandbox(runId, "running")).id);
@@ -112,21 +118,6 @@ describe("the kill of a sandbox", () => {
     expect(await probes.lines(runId)).toEqual({ "1:begin": 1, "2:begin": 1, "2:after 0": 1 });
   });
 
-  it("while it is held after its memory was written loses nothing: the run is asleep and wakes to the line", async () => {
-    const token = await probes.createToken();
-    const runId = await probes.trigger("steps", { fillMb: 100, steps: [{ token }] });
-    await probes.untilSandbox(runId, "freezing");
-    plane.plane.part("supervisor").kill("SIGSTOP"); // nobody decides, so that the test has time
-    try {
-      killSandbox((await probes.untilSandbox(runId, "held")).id);
-    } finally {
-      plane.plane.part("supervisor").kill("SIGCONT");
-    }
-    await probes.untilAsleep(runId);
-    await probes.completeToken(token);
-    await endsOnce(runId);
-  });
-
   it("that is being restored starts the attempt over, once its memory was consumed (L6, L11)", async () => {
     const token = await probes.createToken();
     const runId = await probes.trigger("steps", { fillMb: 250, steps: [{ token }] });
@@ -155,8 +146,25 @@ describe("the kill of a sandbox", () => {
     expect(await probes.untilEvent(runId, "runner.lost")).toMatchObject({ reason: expect.stringMatching(/./) as string });
     expect(await probes.lines(runId)).toMatchObject({ "1:begin": 1, "2:begin": 1, "2:after 0": 1, "2:after 1": 1 });
   });
+});
 
-  it("in any state leaves nothing behind (L7)", async () => {
+describe("the kill of a sandbox that nobody needs any more", () => {
+  it("because its memory is on disk loses nothing: the run is asleep and wakes to the line", async () => {
+    const token = await probes.createToken();
+    const runId = await probes.trigger("steps", { fillMb: 100, steps: [{ token }] });
+    await probes.untilSandbox(runId, "freezing");
+    plane.plane.part("supervisor").kill("SIGSTOP"); // nobody decides, so that the test has time
+    try {
+      killSandbox((await probes.untilSandbox(runId, "held")).id);
+    } finally {
+      plane.plane.part("supervisor").kill("SIGCONT");
+    }
+    await probes.untilAsleep(runId);
+    await probes.completeToken(token);
+    await endsOnce(runId);
+  });
+
+  it("or of any other leaves nothing behind (L7)", async () => {
     await plane.untilNothingIsLeft();
     expect(await plane.remove()).toEqual([]);
   });

@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:
 import { join } from "node:path";
 import { gateway, type InstanceView, type MemoryImageView } from "@torpor/contracts";
 import { environmentKey, gatewayClient, leftoversOf, planeIdOf, registerImage, removePlane, startPlane, type Plane } from "@torpor/cli";
-import { RouteClient } from "@torpor/http";
+import type { RouteClient } from "@torpor/http";
 import type { StoredImage } from "@torpor/image";
 import { inject } from "vitest";
 import { answered } from "./answered.ts";
