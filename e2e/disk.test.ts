@@ -88,7 +88,6 @@ describe("a disk that is full", () => {
   it("costs a run its sleep and nothing else: it is thawed and goes on in the same process when its wait ends", async () => {
     const token = await probes.createToken();
     const runId = await probes.trigger("steps", { fillMb: 200, steps: [{ token }] });
-
     expect(await probes.untilEvent(runId, "snapshot.failed")).toMatchObject({ reason: "disk_full" });
     await probes.completeToken(token);
     expect(await probes.untilEnded(runId)).toMatchObject({ status: "COMPLETED", attemptCount: 1, output: { data: ["done"] } });
