@@ -227,11 +227,11 @@ describe("the npm runner 4.8.3, unmodified", () => {
   it("killed while it executes: its attempt fails at once and is retried in a new sandbox", async () => {
     await started({ seconds: 3600 });
     const runId = triggered();
-    await until("the run waits", () => wire.platform.status(runId) === "EXECUTING_WITH_WAITPOINTS", 20_000);
+    await until("the run waits", () => wire.platform.status(runId) === "EXECUTING_WITH_WAITPOINTS", 60_000);
     host.children.get(wire.gateway.names()[0] ?? "")?.kill("SIGKILL");
-    await until("the run executes again", () => wire.platform.run(runId).attemptNumber === 2, 20_000);
+    await until("the run executes again", () => wire.platform.run(runId).attemptNumber === 2, 60_000);
     expect(wire.platform.run(runId).completions).toMatchObject([{ ok: false, error: { code: "TASK_PROCESS_EXITED_WITH_NON_ZERO_CODE" } }]);
     wire.platform.cancel(runId);
-    await until("the cancel is confirmed", isFinished(runId), 15_000);
-  });
+    await until("the cancel is confirmed", isFinished(runId), 60_000);
+  }, 180_000);
 });
