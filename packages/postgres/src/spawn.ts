@@ -5,13 +5,14 @@ import type { ServerOwner } from "./owner.ts";
 
 /**
  * Runs the server and reads a pipe that only we hold open: at its end, however that comes about, the server is
- * interrupted (a fast shutdown), and scratch data go with it.
+ * interrupted (a fast shutdown), and scratch data go with it: by the path at which they are seen, where the folder itself
+ * cannot go because it is mounted there, and by their own.
  */
 const WATCHER = [
-  'scratch="$1"; shift; exec 3<&0 0</dev/null; "$@" 3<&- & server=$!; echo "pid $server"',
+  'scratch="$1"; place="$2"; shift 2; exec 3<&0 0</dev/null; "$@" 3<&- & server=$!; echo "pid $server"',
   "{ read -r nothing <&3; kill -INT $server 2>/dev/null; } & watch=$!; exec 3<&-",
   "wait $server; code=$?; kill $watch 2>/dev/null",
-  'if [ -n "$scratch" ]; then cd /; rm -rf "$scratch"; fi; exit $code',
+  'if [ -n "$scratch" ]; then cd /; rm -rf "$scratch" "$place" 2>/dev/null; fi; exit $code',
 ].join("\n");
 
 /** Makes each folder visible at a place that every user gets to, in a mount namespace that ends with the process; then changes the user. */
@@ -73,7 +74,12 @@ export async function programsFor(owner: ServerOwner, folders: readonly string[]
     run: (command, args) => ended(command, start(seen(command), args, "ignore", false)),
     // Detached: Ctrl-C at a terminal is for us; we close the server when nobody needs it any more.
     serve: (command, args, scratchDir) =>
-      start("/bin/sh", ["-c", WATCHER, "postgres", scratchDir === "" ? "" : seen(scratchDir), seen(command), ...args], "pipe", true),
+      start(
+        "/bin/sh",
+        ["-c", WATCHER, "postgres", scratchDir === "" ? "" : seen(scratchDir), scratchDir, seen(command), ...args],
+        "pipe",
+        true,
+      ),
   };
 }
 
