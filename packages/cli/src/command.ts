@@ -1,4 +1,4 @@
-import type { ExitCode } from "./exitCodes.ts";
+import { CommandFailure, EXIT, type ExitCode } from "./exitCodes.ts";
 import type { Terminal } from "./terminal/terminal.ts";
 
 /** What every command is given. Nothing else of the process is touched by a command. */
@@ -39,4 +39,16 @@ export function textOption(input: CommandInput, name: string): string | undefine
 
 export function flagOption(input: CommandInput, name: string): boolean {
   return input.options[name] === true;
+}
+
+/** The value of an option that holds JSON, or undefined when it was not given. `example` shows how to quote it for the shell. */
+export function jsonOption(input: CommandInput, name: string, example: string): unknown {
+  const text = textOption(input, name);
+  if (text === undefined) return undefined;
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    const hint = `quote it for the shell, for example --${name} '${example}'`;
+    throw new CommandFailure(EXIT.usage, `Cannot read --${name} as JSON: ${(error as Error).message}`, hint);
+  }
 }

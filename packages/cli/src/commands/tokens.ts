@@ -1,8 +1,8 @@
 import { sdkWaits } from "@torpor/contracts";
 import type { Command } from "../command.ts";
-import { textOption } from "../command.ts";
+import { jsonOption, textOption } from "../command.ts";
 import { CONNECTION_OPTIONS, unwrap, withConnection } from "../connection.ts";
-import { CommandFailure, EXIT } from "../exitCodes.ts";
+import { EXIT } from "../exitCodes.ts";
 import { table } from "../terminal/table.ts";
 
 /** Tokens that runs wait for, or waited for. */
@@ -45,7 +45,7 @@ export const tokensComplete: Command = {
   options: [...CONNECTION_OPTIONS, { flags: "--data <json>", description: "what the waiting task is given, as JSON" }],
   async run(context, input) {
     const [tokenId = ""] = input.args;
-    const data = parseData(textOption(input, "data"));
+    const data = jsonOption(input, "data", '{"ok": true}');
     return await withConnection(context, input, async ({ client }) => {
       unwrap(await client.call(sdkWaits.completeToken, { params: { tokenId }, body: { data } }));
       context.terminal.line(`${tokenId} is complete`);
@@ -54,16 +54,3 @@ export const tokensComplete: Command = {
     });
   },
 };
-
-function parseData(text: string | undefined): unknown {
-  if (text === undefined) return undefined;
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    throw new CommandFailure(
-      EXIT.usage,
-      `Cannot read --data as JSON: ${(error as Error).message}`,
-      `quote it for the shell, for example --data '{"ok": true}'`,
-    );
-  }
-}

@@ -2,7 +2,7 @@ import { deployments, sdkRuns } from "@torpor/contracts";
 import type { RouteClient } from "@torpor/http";
 import { sleep, systemClock } from "@torpor/kernel";
 import type { Command } from "../command.ts";
-import { flagOption, textOption } from "../command.ts";
+import { flagOption, jsonOption, textOption } from "../command.ts";
 import { CONNECTION_OPTIONS, unwrap, withConnection } from "../connection.ts";
 import { CommandFailure, EXIT } from "../exitCodes.ts";
 import { isFinal, showRun } from "./showRun.ts";
@@ -22,7 +22,7 @@ export const trigger: Command = {
   ],
   async run(context, input) {
     const [task = ""] = input.args;
-    const payload = parsePayload(textOption(input, "payload"));
+    const payload = jsonOption(input, "payload", '{"seconds": 20}');
     const delay = textOption(input, "delay");
     return await withConnection(context, input, async ({ client }) => {
       await requireTask(client, task);
@@ -57,17 +57,4 @@ async function requireTask(client: RouteClient, task: string): Promise<void> {
   if (found.kind === "refused" && found.status === 404)
     throw new CommandFailure(EXIT.notFound, found.message, "deploy it first: ./torpor deploy <dir>");
   unwrap(found);
-}
-
-function parsePayload(text: string | undefined): unknown {
-  if (text === undefined) return undefined;
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    throw new CommandFailure(
-      EXIT.usage,
-      `Cannot read --payload as JSON: ${(error as Error).message}`,
-      `quote it for the shell, for example --payload '{"seconds": 20}'`,
-    );
-  }
 }
