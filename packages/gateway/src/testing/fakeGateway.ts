@@ -73,6 +73,15 @@ export class CallbackReceiver {
     }
   }
 
+  /** The first callback whose request carried this metadata, once it has come. */
+  async about(nonce: string): Promise<SnapshotCallback> {
+    for (;;) {
+      const body = this.bodies.find(({ metadata }) => metadata?.["nonce"] === nonce);
+      if (body !== undefined) return body;
+      await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    }
+  }
+
   async close(): Promise<void> {
     this.#server.closeAllConnections();
     await new Promise<void>((resolve) => this.#server.close(() => resolve()));
