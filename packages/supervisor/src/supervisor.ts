@@ -1,8 +1,9 @@
 import { RouteClient, startServer, type RunningServer } from "@torpor/http";
-import { Scope, sleep, type Closable, type Clock, type Random } from "@torpor/kernel";
+import { Scope, type Closable, type Clock, type Random } from "@torpor/kernel";
 import type { Log, Metrics } from "@torpor/observe";
 import type { SupervisorConfig } from "./config.ts";
 import { createCore, type Core } from "./core.ts";
+import { begin, drain } from "./life.ts";
 import { gatewayClient } from "./gateway/gateway.ts";
 import { platformClient, workerHeaders } from "./platform/platform.ts";
 import { PlatformSocket } from "./platform/platformSocket.ts";
@@ -26,10 +27,6 @@ export interface RunningSupervisor extends Closable {
 }
 
 const MAX_CONNECTIONS = 10_000;
-/** What a start waits for: the gateway's list of sandboxes. Beyond this it takes runs all the same and goes on looking. */
-const FIRST_LOOK_MS = 30_000;
-const FIRST_LOOK_RETRY_MS = 500;
-const LAST_WORDS_MS = 1_000;
 
 /** Starts a supervisor. Resolves when it listens; it takes runs as soon as platform and gateway answer. */
 export async function startSupervisor(config: SupervisorConfig, deps: SupervisorDeps): Promise<RunningSupervisor> {
@@ -113,62 +110,12 @@ function serveMetrics(listen: { readonly host: string; readonly port: number }, 
   });
 }
 
-/** Everything that goes on by itself. Resolves when runs are being taken. */
-async function begin(
-  config: SupervisorConfig,
-  core: Core,
-  { deps, stop }: { readonly deps: SupervisorDeps; readonly stop: AbortSignal },
-): Promise<void> {
-  const { clock, log } = deps;
-  await core.presence.connect();
-  while (!stop.aborted && !(await core.room.refresh())) await sleep(clock, FIRST_LOOK_RETRY_MS, stop);
-  const untilMs = clock.monotonicMs() + FIRST_LOOK_MS;
-  while (!stop.aborted && !(await core.caretaker.look({ atStart: true })) && clock.monotonicMs() < untilMs)
-    await sleep(clock, FIRST_LOOK_RETRY_MS, stop);
-  if (stop.aborted || core.state.draining) return;
-  core.events.start();
-  core.consumers.start();
-  core.state.ready = true;
-  void core.presence.beat();
-  void lookAfter(config, core, { deps, stop });
-  log.info({ snapshots: config.snapshots.kind, canSnapshot: core.room.canSnapshot }, "taking runs");
-}
-
-async function lookAfter(
-  config: SupervisorConfig,
-  core: Core,
-  { deps, stop }: { readonly deps: SupervisorDeps; readonly stop: AbortSignal },
-): Promise<void> {
-  const { clock, log, metrics } = deps;
-  while ((await sleep(clock, config.sweepIntervalMs, stop)) === "slept") {
-    try {
-      await core.room.refresh();
-      await core.caretaker.look();
-      await core.sweeper.sweep();
-      metrics.gauge("torpor_runners", [...core.runners.all()].length);
-      metrics.gauge("torpor_intents", core.intents.size);
-    } catch (error) {
-      log.error({ err: error }, "looking after the sandboxes failed, unforeseen");
-    }
-  }
-}
-
-/** Drain, in an order that loses nothing: no new runs, then sleeps, then what is told, then the ports. */
 async function shutDown(
   config: SupervisorConfig,
   core: Core,
   { deps, scope, stop }: { readonly deps: SupervisorDeps; readonly scope: Scope; readonly stop: AbortController },
 ): Promise<void> {
-  core.state.draining = true;
-  core.handOffs?.close();
-  const drained = Promise.all([core.consumers.drain(), core.intents.drain()]);
-  const limit = new AbortController();
-  const late = sleep(deps.clock, config.drainMs, limit.signal).then(() => "late" as const);
-  const end = await Promise.race([drained.then(() => "drained" as const), late]);
-  limit.abort();
-  if (end === "late") deps.log.warn({ drainMs: config.drainMs }, "not everything was done in time; the next start finds it");
-  stop.abort();
-  await Promise.all([core.events.close(), Promise.race([core.timeline.close(), sleep(deps.clock, LAST_WORDS_MS)])]);
+  await drain(config, core, { deps, stop });
   await scope.close();
 }
 

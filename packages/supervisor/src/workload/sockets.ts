@@ -8,13 +8,25 @@ import { RunSocketMessage, WORKLOAD_HEADERS, WORKLOAD_SOCKET } from "@torpor/con
 import type { Clock, Closable } from "@torpor/kernel";
 import type { Log } from "@torpor/observe";
 import type { Server as NodeServer } from "node:http";
-import { Server, type Socket } from "socket.io";
+import { Server } from "socket.io";
 import type { Runner } from "../runners/runner.ts";
 
 export interface SocketCaller {
   readonly claim: string | undefined;
   readonly deploymentId: string | undefined;
   readonly remoteAddress: string;
+}
+
+/** One connection of a runner, as the library gives it; a simulation brings its own. */
+export interface RunnerSocket {
+  readonly connected: boolean;
+  readonly handshake: {
+    readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+    readonly address: string;
+  };
+  on(event: string, listener: (payload: unknown) => void): unknown;
+  emit(event: string, payload: unknown): unknown;
+  disconnect(close: boolean): unknown;
 }
 
 export interface SocketsDeps {
@@ -38,7 +50,7 @@ const MAX_MESSAGE_BYTES = 64 * 1024;
 /** The `/workload` namespace. */
 export class RunnerSockets implements Closable {
   readonly #deps: SocketsDeps;
-  readonly #newest = new Map<string, Socket>();
+  readonly #newest = new Map<string, RunnerSocket>();
   #io: Server | null = null;
   #handlers: SocketHandlers | null = null;
 
@@ -46,9 +58,14 @@ export class RunnerSockets implements Closable {
     this.#deps = deps;
   }
 
+  /** From now on `handlers` hear what runners say. */
+  handle(handlers: SocketHandlers): void {
+    this.#handlers = handlers;
+  }
+
   /** Takes the upgrade requests of a server. */
   attach(server: NodeServer, handlers: SocketHandlers): void {
-    this.#handlers = handlers;
+    this.handle(handlers);
     const io = new Server(server, {
       transports: ["websocket"],
       serveClient: false,
@@ -56,7 +73,7 @@ export class RunnerSockets implements Closable {
       connectTimeout: 10_000,
     });
     this.#io = io;
-    io.of(WORKLOAD_SOCKET.namespace).on("connection", (socket) => void this.#connected(socket));
+    io.of(WORKLOAD_SOCKET.namespace).on("connection", (socket) => void this.accept(socket));
   }
 
   /** Tells the holder of a run to look at once. False: it has no socket here now, its poll must find out. */
@@ -79,7 +96,8 @@ export class RunnerSockets implements Closable {
     this.#io = null;
   }
 
-  async #connected(socket: Socket): Promise<void> {
+  /** Takes a connection in, or ends it. */
+  async accept(socket: RunnerSocket): Promise<void> {
     const headers = socket.handshake.headers;
     const early: { event: string; payload: unknown }[] = [];
     let take = (event: string, payload: unknown): void => void early.push({ event, payload });
@@ -102,7 +120,7 @@ export class RunnerSockets implements Closable {
     for (const { event, payload } of early) take(event, payload);
   }
 
-  #register(runner: Runner, socket: Socket): void {
+  #register(runner: Runner, socket: RunnerSocket): void {
     const older = this.#newest.get(runner.name);
     this.#newest.set(runner.name, socket);
     older?.disconnect(true);
@@ -113,7 +131,7 @@ export class RunnerSockets implements Closable {
     runner.hadSocket = true;
   }
 
-  #disconnected(runner: Runner, socket: Socket): void {
+  #disconnected(runner: Runner, socket: RunnerSocket): void {
     if (this.#newest.get(runner.name) !== socket) return;
     this.#newest.delete(runner.name);
     runner.socketLostMs = this.#deps.clock.monotonicMs();
