@@ -5,7 +5,7 @@ import { silentLog, type Log } from "@torpor/observe";
 import type { GatewayConfig } from "./config.ts";
 import { gvisorSupport, startGvisorDriver } from "./drivers/gvisor/index.ts";
 import { startProcessDriver } from "./drivers/process/processDriver.ts";
-import { gatewayDir } from "./gateway.ts";
+import { gatewayDir } from "./graph.ts";
 import { lockFolder } from "./instanceLock.ts";
 
 export type CleanUpOptions = Pick<

@@ -1,28 +1,19 @@
 // Puts the gateway together.
 import { mkdir, rm } from "node:fs/promises";
-import { join } from "node:path";
 import { TorporError } from "@torpor/contracts";
 import { startServer } from "@torpor/http";
 import { systemClock, systemRandom, type Clock, type Random, type Secret } from "@torpor/kernel";
 import { createLog, createMetrics, type Log, type Metrics } from "@torpor/observe";
 import type { GatewayConfig } from "./config.ts";
 import type { Core } from "./core.ts";
-import type { ComputeDriver, SandboxExit } from "./drivers/driver.ts";
+import type { ComputeDriver } from "./drivers/driver.ts";
 import { startGvisorDriver } from "./drivers/gvisor/index.ts";
 import { startProcessDriver } from "./drivers/process/processDriver.ts";
+import { createGraph, gatewayDir } from "./graph.ts";
 import { installStored, storedImages, type ImageSource } from "./images.ts";
-import { measureRoom, whyDiskFull, whyFull } from "./room.ts";
 import { lockFolder } from "./instanceLock.ts";
-import { gatewayRoutes } from "./routes/routes.ts";
-import { concludeExit } from "./sandboxes/ending.ts";
-import { EventLog } from "./sandboxes/events.ts";
-import { Launcher } from "./sandboxes/launcher.ts";
-import { RecordStore } from "./sandboxes/record.ts";
 import { endAll, recover } from "./sandboxes/recovery.ts";
-import { SandboxTable } from "./sandboxes/sandboxTable.ts";
-import { httpPost, Outbox } from "./snapshots/callback.ts";
-import { MemoryImages } from "./snapshots/memoryImages.ts";
-import { Snapshotter } from "./snapshots/snapshotter.ts";
+import { httpPost } from "./snapshots/callback.ts";
 
 /** What a gateway is given; everything has a real default. */
 export interface GatewayDependencies {
@@ -46,11 +37,6 @@ export interface RunningGateway {
   close(options?: { readonly destroy: boolean }): Promise<void>;
 }
 
-/** Folder of the gateway's own files. */
-export function gatewayDir(stateDir: string): string {
-  return join(stateDir, "gateway");
-}
-
 /** Starts a gateway: recovers what an earlier one left, then serves. Throws when the host refuses. */
 export async function startGateway(config: GatewayConfig, dependencies: GatewayDependencies = {}): Promise<RunningGateway> {
   const log = dependencies.log ?? createLog({ level: config.logLevel, part: "gateway" });
@@ -62,22 +48,20 @@ export async function startGateway(config: GatewayConfig, dependencies: GatewayD
   // A driver that is given brings its own machine; our own works on this one, which no other gateway may use meanwhile
   const lock = dependencies.driver === undefined ? await lockFolder(dir) : undefined;
   const driver = dependencies.driver ?? (await startDriver(config, { clock, log }));
-  const core = buildCore(config, {
+  const graph = createGraph(config, {
     clock,
     random,
     log,
     metrics,
     driver,
     images: dependencies.images ?? storedImages(config.imageStoreDir),
+    post: httpPost,
   });
-  const outbox = new Outbox({ dir: join(dir, "outbox"), token: config.token, post: httpPost, clock, random, log, metrics });
-  const snapshotter = new Snapshotter(core, outbox, { maxWriting: config.maxSnapshots, defaultHoldMs: config.holdMs });
-  const launcher = new Launcher(core, { maxStarts: config.maxStarts, maxWaitingStarts: 64 });
-  driver.onExit((exit) => onExit(core, snapshotter, exit));
-  await recover({ core, snapshotter, outbox });
+  const { core } = graph;
+  await recover(graph);
   for (const warning of driver.warnings) log.warn({}, warning);
   const server = await startServer({
-    routes: gatewayRoutes({ core, launcher, snapshotter, stateDir: config.stateDir }),
+    routes: graph.routes,
     authenticators: { gateway: bearer(config.token) },
     listen: config.listen,
     log,
@@ -96,38 +80,17 @@ export async function startGateway(config: GatewayConfig, dependencies: GatewayD
     warnings: driver.warnings,
     close: once(async (options) => {
       core.events.close();
-      launcher.close();
+      graph.launcher.close();
       await server.close();
-      await snapshotter.close();
-      await outbox.close();
-      if (options?.destroy === true) await endAll({ core, snapshotter });
+      await graph.snapshotter.close();
+      await graph.outbox.close();
+      if (options?.destroy === true) await endAll(graph);
       await core.memory.close();
       if (options?.destroy === true) await driver.dispose();
       await driver.close();
       if (options?.destroy === true) await rm(dir, { recursive: true, force: true });
       await lock?.close();
     }),
-  };
-}
-
-type CoreGiven = Pick<Core, "clock" | "random" | "log" | "metrics" | "driver" | "images">;
-
-function buildCore(config: GatewayConfig, given: CoreGiven): Core {
-  const dir = gatewayDir(config.stateDir);
-  const table = new SandboxTable(new RecordStore(join(dir, "records")), given);
-  const limits = {
-    dir,
-    maxSandboxes: config.maxSandboxes,
-    minFreeDiskBytes: config.minFreeDiskBytes,
-    minFreeMemoryBytes: config.minFreeMemoryBytes,
-  };
-  return {
-    ...given,
-    table,
-    memory: new MemoryImages(join(dir, "memory"), given.clock),
-    events: new EventLog(given.clock),
-    room: async () => whyFull(await measureRoom(dir), table.all().length, limits),
-    diskRoom: async () => whyDiskFull(await measureRoom(dir), limits),
   };
 }
 
@@ -140,21 +103,6 @@ async function startDriver(config: GatewayConfig, dependencies: { clock: Clock; 
     );
   }
   return await startGvisorDriver({ ...config, stateDir }, dependencies);
-}
-
-/** What an exit means depends on where in its life the sandbox was. */
-function onExit(core: Core, snapshotter: Snapshotter, exit: SandboxExit): void {
-  const sandbox = core.table.findById(exit.id);
-  if (sandbox === undefined || sandbox.record.state === "gone") return;
-  sandbox.exit ??= {
-    exitCode: exit.exitCode,
-    reason: sandbox.record.state === "running" ? "exited" : `ended_while_${sandbox.record.state}`,
-  };
-  if (sandbox.record.state === "freezing") snapshotter.onExit(sandbox);
-  if (sandbox.record.state !== "running") return; // `starting`: the start sees it. `held`: nothing is lost until it is thawed
-  void sandbox.serial
-    .run(() => concludeExit(core, sandbox))
-    .catch((error: unknown) => core.log.error({ err: error, sandbox: exit.id }, "cannot conclude an exit"));
 }
 
 function bearer(token: Secret) {

@@ -1,0 +1,79 @@
+// The gateway without its port: its graph, built from its machine (driver, images) and from the way callbacks are sent.
+import { join } from "node:path";
+import type { Mounted } from "@torpor/http";
+import type { GatewayConfig } from "./config.ts";
+import type { Core } from "./core.ts";
+import type { SandboxExit } from "./drivers/driver.ts";
+import { measureRoom, whyDiskFull, whyFull } from "./room.ts";
+import { gatewayRoutes } from "./routes/routes.ts";
+import { concludeExit } from "./sandboxes/ending.ts";
+import { EventLog } from "./sandboxes/events.ts";
+import { Launcher } from "./sandboxes/launcher.ts";
+import { RecordStore } from "./sandboxes/record.ts";
+import { SandboxTable } from "./sandboxes/sandboxTable.ts";
+import { Outbox, type Post } from "./snapshots/callback.ts";
+import { MemoryImages } from "./snapshots/memoryImages.ts";
+import { Snapshotter } from "./snapshots/snapshotter.ts";
+
+export interface GraphDeps extends Pick<Core, "clock" | "random" | "log" | "metrics" | "driver" | "images"> {
+  readonly post: Post;
+}
+
+export interface Graph {
+  readonly core: Core;
+  readonly outbox: Outbox;
+  readonly snapshotter: Snapshotter;
+  readonly launcher: Launcher;
+  readonly routes: Mounted[];
+}
+
+/** Folder of the gateway's own files. */
+export function gatewayDir(stateDir: string): string {
+  return join(stateDir, "gateway");
+}
+
+/** Builds the graph. Nothing is read or written yet; `recover` comes next, then the routes may be served. */
+export function createGraph(config: GatewayConfig, deps: GraphDeps): Graph {
+  const { clock, random, log, metrics, driver, post } = deps;
+  const core = buildCore(config, deps);
+  const dir = join(gatewayDir(config.stateDir), "outbox");
+  const outbox = new Outbox({ dir, token: config.token, post, clock, random, log, metrics });
+  const snapshotter = new Snapshotter(core, outbox, { maxWriting: config.maxSnapshots, defaultHoldMs: config.holdMs });
+  const launcher = new Launcher(core, { maxStarts: config.maxStarts, maxWaitingStarts: 64 });
+  driver.onExit((exit) => onExit(core, snapshotter, exit));
+  return { core, outbox, snapshotter, launcher, routes: gatewayRoutes({ core, launcher, snapshotter, stateDir: config.stateDir }) };
+}
+
+function buildCore(config: GatewayConfig, given: Omit<GraphDeps, "post">): Core {
+  const dir = gatewayDir(config.stateDir);
+  const table = new SandboxTable(new RecordStore(join(dir, "records")), given);
+  const limits = {
+    dir,
+    maxSandboxes: config.maxSandboxes,
+    minFreeDiskBytes: config.minFreeDiskBytes,
+    minFreeMemoryBytes: config.minFreeMemoryBytes,
+  };
+  return {
+    ...given,
+    table,
+    memory: new MemoryImages(join(dir, "memory"), given.clock),
+    events: new EventLog(given.clock),
+    room: async () => whyFull(await measureRoom(dir), table.all().length, limits),
+    diskRoom: async () => whyDiskFull(await measureRoom(dir), limits),
+  };
+}
+
+/** What an exit means depends on where in its life the sandbox was. */
+function onExit(core: Core, snapshotter: Snapshotter, exit: SandboxExit): void {
+  const sandbox = core.table.findById(exit.id);
+  if (sandbox === undefined || sandbox.record.state === "gone") return;
+  sandbox.exit ??= {
+    exitCode: exit.exitCode,
+    reason: sandbox.record.state === "running" ? "exited" : `ended_while_${sandbox.record.state}`,
+  };
+  if (sandbox.record.state === "freezing") snapshotter.onExit(sandbox);
+  if (sandbox.record.state !== "running") return; // `starting`: the start sees it. `held`: nothing is lost until it is thawed
+  void sandbox.serial
+    .run(() => concludeExit(core, sandbox))
+    .catch((error: unknown) => core.log.error({ err: error, sandbox: exit.id }, "cannot conclude an exit"));
+}
