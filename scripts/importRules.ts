@@ -17,7 +17,8 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   warmstart: [...BASE, "http", "observe"],
   postgres: ["kernel"],
   testkit: ["engine", "postgres"],
-  cli: [...BASE, "http", "observe", "image", "platform", "supervisor", "gateway", "warmstart", "postgres"],
+  sim: [...BASE, "http", "observe", "engine", "supervisor", "gateway"],
+  cli: [...BASE, "http", "observe", "image", "platform", "supervisor", "gateway", "warmstart", "postgres", "sim"],
 };
 
 export interface ImportEdge {
