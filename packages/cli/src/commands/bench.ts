@@ -8,7 +8,7 @@ import { runChild } from "./run.ts";
 /** Runs one of the measurements in `bench/`. Each prints its figures beside a baseline of the same run. */
 export const bench: Command = {
   name: "bench",
-  summary: "measure: engine, sleep (see bench/)",
+  summary: "measure: engine, sleep, sleepPolicy (see bench/)",
   args: [{ name: "[name]", description: "which measurement; without it they are listed" }],
   options: [{ flags: "--cycles <n>", description: "how many repetitions, where the measurement has them" }],
   async run(context, input) {
