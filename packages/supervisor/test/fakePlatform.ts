@@ -94,8 +94,14 @@ export class FakePlatform {
     return this.run(id).history.map(({ snapshot }) => snapshot.executionStatus);
   }
 
+  /** The engine lets a run wait that executes, and no other: one that is to be cancelled does not begin to wait. */
+  canWait(id: string): boolean {
+    return ["EXECUTING", "EXECUTING_WITH_WAITPOINTS"].includes(this.status(id));
+  }
+
   /** The run begins to wait; returns the snapshot at which it does. */
   block(id: string, waitpointId = `waitpoint_${this.#id()}`): string {
+    if (!this.canWait(id)) throw new Error(`Cannot make run ${id} wait: it is ${this.status(id)}`);
     this.run(id).waitpointId = waitpointId;
     return this.#append(this.run(id), "EXECUTING_WITH_WAITPOINTS", { notify: true });
   }

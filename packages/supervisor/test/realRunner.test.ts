@@ -114,6 +114,8 @@ class ProcessHost implements FakeHost {
 /** What lies between runners and the supervisor. */
 class Network {
   readonly #sockets = new Set<Socket>();
+  /** Web sockets that were opened so far. */
+  webSockets = 0;
   readonly #server = createTcpServer((near) => {
     const far = connect(this.target, "127.0.0.1");
     for (const socket of [near, far]) {
@@ -126,6 +128,7 @@ class Network {
           far.destroy();
         });
     }
+    near.once("data", (head: Buffer) => void (this.webSockets += head.toString("latin1").startsWith("GET /socket.io") ? 1 : 0));
     near.pipe(far).pipe(near);
   });
   target = 0;
@@ -181,24 +184,19 @@ describe("the npm runner 4.8.3, unmodified", () => {
   it("starts, runs its task, completes and leaves; nothing of it remains", async () => {
     await started({ seconds: 0.1 });
     const runId = triggered();
-    await until("the run is finished", isFinished(runId), 20_000);
+    await until("the run is finished", isFinished(runId), 60_000);
     expect(wire.platform.run(runId).completions).toMatchObject([{ ok: true, output: expect.stringContaining("the end") as string }]);
     await until("the runner has left", () => wire.gateway.names().length === 0);
     expect(wire.subscribed()).toEqual([]);
     await until("its instance is deleted", () => wire.gateway.log.some((line) => line.startsWith("delete")));
-  });
+  }, 180_000);
 
   it("falls asleep while it waits, and wakes to the very line at once, although its next poll is far away", async () => {
-    await started({ seconds: 3600 }, { COMPUTE_SNAPSHOT_DELAY_MS: "600", RUNNER_SNAPSHOT_POLL_INTERVAL_SECONDS: "30" });
+    await started({ seconds: 3600 }, { COMPUTE_SNAPSHOT_DELAY_MS: "600", RUNNER_SNAPSHOT_POLL_INTERVAL_SECONDS: "60" });
     const runId = triggered();
-    await until("the run sleeps", () => wire.platform.status(runId) === "SUSPENDED" && wire.gateway.names().length === 0, 20_000);
-    await new Promise((resolve) => setTimeout(resolve, 300));
-    const wokenAt = performance.now();
+    await until("the run sleeps", () => wire.platform.status(runId) === "SUSPENDED" && wire.gateway.names().length === 0, 60_000);
     wire.platform.wake(runId);
-    await until("the run is finished", isFinished(runId), 15_000);
-    const tookMs = performance.now() - wokenAt;
-    if (process.env["TEST_LOG"] !== undefined) process.stderr.write(`from the wait's end to the completion: ${Math.round(tookMs)} ms\n`);
-    expect(tookMs).toBeLessThan(2_000); // its next poll is 30 s away
+    await until("the run is finished, long before its next poll", isFinished(runId), 20_000);
     expect(wire.platform.statuses(runId)).toEqual([
       "QUEUED",
       "PENDING_EXECUTING",
@@ -211,27 +209,25 @@ describe("the npm runner 4.8.3, unmodified", () => {
       "FINISHED",
     ]);
     expect(wire.platform.run(runId).completions).toMatchObject([{ ok: true }]);
-  });
+  }, 180_000);
 
   it("hears of the wait's end over a socket that was lost and came back, long before its next poll", async () => {
     await started({ seconds: 3600 }, { COMPUTE_SNAPSHOT_DELAY_MS: "60000", RUNNER_SNAPSHOT_POLL_INTERVAL_SECONDS: "60" });
     const runId = triggered();
-    await until("the run waits", () => wire.platform.status(runId) === "EXECUTING_WITH_WAITPOINTS", 20_000);
-    await new Promise((resolve) => setTimeout(resolve, 500));
+    await until("the run waits", () => wire.platform.status(runId) === "EXECUTING_WITH_WAITPOINTS" && network.webSockets === 1, 60_000);
     network.cut();
-    await new Promise((resolve) => setTimeout(resolve, 3_000));
+    await until("its socket came back", () => network.webSockets === 2, 60_000);
     wire.platform.wake(runId);
-    await until("the run is finished", isFinished(runId), 5_000);
-  });
+    await until("the run is finished, long before its next poll", isFinished(runId), 30_000);
+  }, 180_000);
 
   it("killed while it executes: its attempt fails at once and is retried in a new sandbox", async () => {
     await started({ seconds: 3600 });
     const runId = triggered();
     await until("the run waits", () => wire.platform.status(runId) === "EXECUTING_WITH_WAITPOINTS", 60_000);
     host.children.get(wire.gateway.names()[0] ?? "")?.kill("SIGKILL");
-    await until("the run executes again", () => wire.platform.run(runId).attemptNumber === 2, 60_000);
+    await until("the run executes again", () => wire.platform.run(runId).attemptNumber === 2, 120_000);
     expect(wire.platform.run(runId).completions).toMatchObject([{ ok: false, error: { code: "TASK_PROCESS_EXITED_WITH_NON_ZERO_CODE" } }]);
-    wire.platform.cancel(runId);
-    await until("the cancel is confirmed", isFinished(runId), 60_000);
+    expect(host.children.size).toBe(1);
   }, 180_000);
 });

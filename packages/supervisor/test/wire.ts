@@ -51,7 +51,9 @@ export async function startWire(options: WireOptions = {}): Promise<Wire> {
       log: silentLog,
       extend: (app) => {
         // What a task says to the platform itself.
-        app.post<{ Params: { runId: string } }>("/engine/v1/runs/:runId/wait/duration", async (request_) => {
+        app.post<{ Params: { runId: string } }>("/engine/v1/runs/:runId/wait/duration", async (request_, reply) => {
+          if (!platform.canWait(request_.params.runId))
+            return await reply.code(422).send({ error: "Cannot wait: the run is not executing" });
           const waitpointId = `waitpoint_w${request_.id.replace(/\W/g, "")}`;
           platform.block(request_.params.runId, waitpointId);
           return { waitUntil: new Date(Date.now() + 60_000), waitpoint: { id: waitpointId } };
