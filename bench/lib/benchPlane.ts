@@ -11,12 +11,18 @@ export interface BenchPlaneOptions {
   readonly stateDir: string;
   readonly driver: "gvisor" | "process";
   readonly env: Readonly<Record<string, string>>;
+  /** Project to deploy, from the repository's folder. Default: `examples/nap`. */
+  readonly project?: string;
+  /** Each part of the node as a process of its own, so that it can be killed alone. */
+  readonly splitNode?: boolean;
 }
 
-/** A plane of its own with examples/nap on it; `close` leaves nothing behind. */
+/** A plane of its own with a project on it; `close` leaves nothing behind. */
 export interface BenchPlane extends Closable {
   readonly plane: Plane;
   readonly node: RouteClient;
+  /** Client of the SDK's API. */
+  readonly sdk: RouteClient;
   trigger(task: string, payload: unknown): Promise<string>;
   run(runId: string): Promise<RetrievedRun>;
   timeline(runId: string): Promise<readonly TimelineLineView[]>;
@@ -29,7 +35,7 @@ const RUN_LIMIT_MS = 120_000;
 
 /** Starts the plane and deploys the project. */
 export async function startBenchPlane(options: BenchPlaneOptions): Promise<BenchPlane> {
-  const { repoDir, stateDir, driver, env } = options;
+  const { repoDir, stateDir, driver, env, project = "examples/nap", splitNode = false } = options;
   const scope = new Scope();
   const dataDir = mkdtempSync(join(stateDir, "bench-"));
   scope.defer(() => rmSync(dataDir, { recursive: true, force: true }));
@@ -40,13 +46,14 @@ export async function startBenchPlane(options: BenchPlaneOptions): Promise<Bench
     stateDir,
     driver,
     env,
+    splitNode,
     onProgress: () => {},
     onUnexpectedExit: (part, how) => say(`${part} ended: ${how}`),
   });
   scope.defer(() => removePlane({ planeId: plane.file.planeId, dataDir, env }));
   scope.use(plane);
-  const built = await buildImage({ projectDir: join(repoDir, "examples/nap"), stateDir, progress: () => {} });
-  if (built.kind === "rejected") throw new Error(`Cannot build examples/nap: ${JSON.stringify(built.error)}`);
+  const built = await buildImage({ projectDir: join(repoDir, project), stateDir, progress: () => {} });
+  if (built.kind === "rejected") throw new Error(`Cannot build ${project}: ${JSON.stringify(built.error)}`);
   const apiKey = await environmentKey(plane.file, built.stored.image.projectRef, "prod");
   await registerImage({ apiUrl: plane.file.apiUrl, apiKey, stored: built.stored });
   const headers = { authorization: `Bearer ${apiKey}`, "x-trigger-api-version": "2025-07-16" };
@@ -55,6 +62,7 @@ export async function startBenchPlane(options: BenchPlaneOptions): Promise<Bench
   return {
     plane,
     node: scope.use(gatewayClient(plane.file)),
+    sdk,
     trigger: async (task, payload) => unwrap(await sdk.call(sdkRuns.trigger, { params: { taskId: task }, body: { payload } })).id,
     run,
     timeline: async (runId) => unwrap(await sdk.call(sdkRuns.timeline, { params: { runId } })).events,
