@@ -103,6 +103,14 @@ function warmStartConfig(e: Settings) {
     kind: "on",
     dispatchUrl,
     verifyDelayMs: e.TRIGGER_WARM_START_VERIFY_ENABLED ? e.TRIGGER_WARM_START_VERIFY_DELAY_MS : undefined,
+    /** How long a runner that was given a run may take to show that it has it; then the run is another's (L12). */
+    signWithinMs: e.TRIGGER_WARM_START_VERIFY_DELAY_MS,
+    /** How long an idle runner is kept while nothing is known of its deployment's arrivals; 0: runners exit after their run. */
+    keepAliveMs: e.TRIGGER_WARM_START_KEEPALIVE_MS,
+    /** No idle runner is kept longer, whatever its deployment's arrivals say. */
+    maxKeepAliveMs: e.TRIGGER_WARM_START_KEEPALIVE_MS === 0 ? 0 : e.TORPOR_WARM_START_MAX_KEEPALIVE_MS,
+    /** Idle runners of this node: beyond that, who has waited longest leaves. */
+    maxIdle: e.TORPOR_WARM_START_MAX_IDLE,
   } as const;
 }
 
@@ -110,7 +118,8 @@ function snapshotsConfig(e: Settings) {
   if (!e.COMPUTE_SNAPSHOTS_ENABLED) return { kind: "off" } as const;
   return {
     kind: "on",
-    delayMs: e.COMPUTE_SNAPSHOT_DELAY_MS,
+    /** Null: decided by cost, run by run. */
+    fixedDelayMs: e.COMPUTE_SNAPSHOT_DELAY_MS ?? null,
     dispatchLimit: e.COMPUTE_SNAPSHOT_DISPATCH_LIMIT,
     holdMs: e.TORPOR_SNAPSHOT_HOLD_MS,
     timeoutMs: e.TORPOR_SNAPSHOT_TIMEOUT_MS,

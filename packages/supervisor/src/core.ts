@@ -6,20 +6,11 @@
 import { WORKLOAD_HEADERS, type InstanceEvent } from "@torpor/contracts";
 import type { Authenticators, Mounted } from "@torpor/http";
 import type { SupervisorConfig } from "./config.ts";
-import {
-  createCare,
-  createKit,
-  createLaunch,
-  createSleep,
-  type Care,
-  type CoreDeps,
-  type Kit,
-  type Launch,
-  type Sleep,
-} from "./coreParts.ts";
+import { createCare, createKit, createLaunch, type Care, type CoreDeps, type Kit, type Launch } from "./coreParts.ts";
 import { Consumers } from "./dequeue/consumers.ts";
 import { Presence } from "./dequeue/presence.ts";
 import { GatewayEvents } from "./gateway/gatewayEvents.ts";
+import { createSleep, type Sleep } from "./sleepParts.ts";
 import { Sweeper } from "./snapshot/sweeper.ts";
 import { callbackDoor } from "./workload/callbackDoor.ts";
 import { workloadRoutes, type WorkloadCallers } from "./workload/routes.ts";
@@ -72,21 +63,24 @@ export function createCore(config: SupervisorConfig, deps: CoreDeps): Core {
       sandbox: (request) => kit.identity.ofRequest(request),
       callback: async () => null, // judged by its handler, over its raw body
     },
-    socketHandlers: createSocketHandlers(kit, sleep, care),
+    socketHandlers: createSocketHandlers(kit, sleep, care, launch),
     trackRequest: (headers, remoteAddress) => trackRequest(kit, headers, remoteAddress),
     onNotify: (runId) => onNotify(kit, sleep, runId),
   };
 }
 
-function createRoutes(kit: Kit, { intents, rearm, noSleepReason }: Sleep, { endings }: Care, { handOffs }: Launch): Mounted[] {
+function createRoutes(kit: Kit, { intents, waits, rearm, noSleepReason }: Sleep, { endings }: Care, launch: Launch): Mounted[] {
   const { base, config, runners, callbacks, images, room, notify } = kit;
+  const { handOffs } = launch;
   const actions = new RunActions({
     ...base,
     runners,
     intents,
     rearm,
+    waits,
     notify,
-    onStarted: (runId) => handOffs?.started(runId),
+    onSign: (runId, runnerId) => onSign(kit, launch, { runId, runnerId }),
+    onStarted: (runId, runnerId) => handOffs?.started(runId, runnerId),
     onStartLost: (runner, runId) => void endings.abandoned(runner, runId, "the answer to its start was lost"),
     onImagesIdle: (runId) => void images.release(runId),
   });
@@ -103,13 +97,26 @@ function createRoutes(kit: Kit, { intents, rearm, noSleepReason }: Sleep, { endi
     platform: base.platform,
     forwardDebugLogs: config.runner.sendDebugLogs,
     noSleepReason,
+    warmDoor: kit.warm.door,
     receiveCallback,
   });
 }
 
-function createSocketHandlers({ runners, sockets }: Kit, { intents }: Sleep, { endings }: Care): SocketHandlers {
+/** A runner here shows that it has taken a run, whoever gave it (L12). */
+function onSign(
+  { signs }: Kit,
+  { handOffs }: Launch,
+  { runId, runnerId }: { readonly runId: string; readonly runnerId: string | undefined },
+): void {
+  signs.seen(runId);
+  handOffs?.started(runId, runnerId);
+}
+
+function createSocketHandlers(kit: Kit, { intents }: Sleep, { endings }: Care, launch: Launch): SocketHandlers {
+  const { runners, sockets } = kit;
   return {
     onStart: (runner, { run, snapshot }) => {
+      onSign(kit, launch, { runId: run.friendlyId, runnerId: runner.name });
       if (runners.bind(runner, run.friendlyId) === "bound") runner.snapshotId ??= snapshot.friendlyId;
     },
     onStop: (runner, { run }) => {

@@ -17,15 +17,16 @@ import { Endings } from "./runners/endings.ts";
 import { Lineages } from "./runners/lineages.ts";
 import type { Runner } from "./runners/runner.ts";
 import { Runners } from "./runners/runners.ts";
+import { NodeCosts } from "./sleep/nodeCosts.ts";
 import { Callbacks } from "./snapshot/callbacks.ts";
 import { ImageKeeper } from "./snapshot/imageKeeper.ts";
-import { Intents } from "./snapshot/intents.ts";
-import { Rearm } from "./snapshot/rearm.ts";
-import { Sleeper } from "./snapshot/sleeper.ts";
-import { snapshotTeller } from "./snapshot/tell.ts";
+import type { Sleep } from "./sleepParts.ts";
 import { signDeploymentToken } from "./workload/deploymentToken.ts";
 import { Identity } from "./workload/identity.ts";
 import { RunnerSockets } from "./workload/sockets.ts";
+import type { WarmDoor } from "./workload/warmDoor.ts";
+import { WarmSigns } from "./workload/warmSigns.ts";
+import { openWarmDoor } from "./warmParts.ts";
 
 export interface CoreDeps {
   readonly clock: Clock;
@@ -45,7 +46,6 @@ export interface CoreDeps {
 }
 
 export type Kit = ReturnType<typeof createKit>;
-export type Sleep = ReturnType<typeof createSleep>;
 export type Care = ReturnType<typeof createCare>;
 export type Launch = ReturnType<typeof createLaunch>;
 
@@ -55,11 +55,14 @@ export function createKit(config: SupervisorConfig, deps: CoreDeps) {
   const platform = new Platform(deps.platform);
   const gateway = new Gateway(deps.gateway);
   const base = { clock, random: (): number => deps.random.unit(), log, metrics, platform, gateway, stop };
+  const warm: { door: WarmDoor | null } = { door: null };
   const runners = new Runners({
     clock,
+    onRemoved: (runner) => warm.door?.leave(runner),
     onBound: (runId) => deps.subscriptions.subscribe(runId),
     onUnbound: (runId) => deps.subscriptions.unsubscribe(runId),
   });
+  const costs = new NodeCosts();
   const identity = new Identity({ runners, token: config.workload.token, log });
   const sockets = new RunnerSockets({ clock, log, identify: (caller) => identity.ofSocket(caller) });
   return {
@@ -70,61 +73,18 @@ export function createKit(config: SupervisorConfig, deps: CoreDeps) {
     identity,
     sockets,
     state: { ready: false, draining: false },
+    /** Where runners wait for another run; null when none are kept here. */
+    warm,
+    signs: new WarmSigns(clock),
     timeline: new Timeline(base),
-    room: new NodeRoom({ ...base, ...config.dequeue }),
+    room: new NodeRoom({ ...base, ...config.dequeue, costs }),
+    costs,
     callbacks: new Callbacks({ workerToken: config.platform.token, random: deps.random }),
     images: new ImageKeeper({ gateway }),
     lineages: new Lineages(),
     dropSocket: (runner: Runner): void => sockets.drop(runner),
     notify: (runner: Runner, runId: string): void => void sockets.notify(runner, runId),
   };
-}
-
-/** With snapshots off no runner's wish gets in; these only complete the type. */
-const OFF = { delayMs: 0, dispatchLimit: 1, holdMs: 60_000, timeoutMs: 60_000 };
-
-/** Putting waiting runs to sleep. */
-export function createSleep(kit: Kit) {
-  const { config, base, runners, room, state } = kit;
-  const snapshots = config.snapshots.kind === "on" ? config.snapshots : OFF;
-  const tell = snapshotTeller({ log: base.log, metrics: base.metrics, timeline: kit.timeline });
-  const sleeper = new Sleeper({
-    ...base,
-    callbacks: kit.callbacks,
-    runners,
-    tell,
-    limit: snapshots.dispatchLimit,
-    holdMs: snapshots.holdMs,
-    timeoutMs: snapshots.timeoutMs,
-    heartbeatMs: config.runner.heartbeatSeconds * 1000,
-    callbackUrl: kit.deps.callbackUrl,
-    onEnded: (intent, failure) => intents.ended(intent, failure),
-    onAsleep: (runner, imageId) => fallAsleep(kit, runner, imageId),
-  });
-  const intents: Intents = new Intents({
-    ...base,
-    runners,
-    tell,
-    delayMs: snapshots.delayMs,
-    socketGraceMs: config.workload.socketGraceMs,
-    carryOut: (intent) => sleeper.carryOut(intent),
-    thaw: (intent) => sleeper.thaw(intent),
-  });
-  const noSleepReason = (): string | null => {
-    if (config.snapshots.kind === "off") return "snapshots are off (COMPUTE_SNAPSHOTS_ENABLED)";
-    return room.canSnapshot ? null : "this node's gateway cannot freeze sandboxes";
-  };
-  const rearm = new Rearm({ ...base, intents, enabled: () => noSleepReason() === null && !state.draining });
-  return { sleeper, intents, rearm, noSleepReason };
-}
-
-function fallAsleep({ lineages, images, runners, sockets }: Kit, runner: Runner, imageId: string): void {
-  if (runner.runId !== null) {
-    lineages.remember(runner.runId, runner);
-    images.keep(runner.runId, imageId);
-  }
-  sockets.drop(runner);
-  runners.remove(runner.name);
 }
 
 /** Ends of runners, and what is found at the gateway. */
@@ -134,12 +94,13 @@ export function createCare({ config, base, runners, timeline, dropSocket }: Kit,
 }
 
 /** Sandboxes for runs. */
-export function createLaunch(kit: Kit, { intents }: Sleep, { endings }: Care) {
+export function createLaunch(kit: Kit, { intents, waits }: Sleep, { endings }: Care) {
+  const noteArrival = openWarmDoor(kit, endings);
   const { base, config, deps, runners, room, timeline, state, notify, lineages } = kit;
   const { address, broker } = deps;
   const retire = (runner: Runner): Promise<void> => endings.retire(runner);
   const placer = new Placer({ ...base, attempts: config.gateway.createAttempts, retryBaseMs: config.gateway.createRetryBaseMs });
-  const restorer = new Restorer({ ...base, config, placer, runners, intents, lineages, address, notify, retire });
+  const restorer = new Restorer({ ...base, config, placer, runners, intents, waits, lineages, address, notify, retire });
   const { warmStart } = config;
   const onMissed = (message: DequeuedMessage): void => void launcher.launchCold(message);
   const handOffs =
@@ -162,6 +123,8 @@ export function createLaunch(kit: Kit, { intents }: Sleep, { endings }: Care) {
     deploymentIdFor,
     draining,
     retire,
+    onArrival: noteArrival,
+    makeRoom: async (needs, free) => await kit.warm.door?.makeRoom(needs, free),
   });
   return { launcher, handOffs };
 }

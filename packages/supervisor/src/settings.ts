@@ -14,6 +14,8 @@ const int = (fallback: number, min: number, max: number) =>
     .optional()
     .transform((text) => (text === undefined ? fallback : Number(text)))
     .pipe(z.number().min(min).max(max));
+const optionalInt = (min: number, max: number) =>
+  z.string().regex(/^\d+$/, `must be a whole number from ${min} to ${max}`).transform(Number).pipe(z.number().min(min).max(max)).optional();
 const httpUrl = z.url({ protocol: /^https?$/, error: "must be an http or https URL" });
 const port = (fallback: number) => int(fallback, 0, 65_535);
 
@@ -60,13 +62,16 @@ export const EnvSchema = z.object({
   TRIGGER_WARM_START_DISPATCH_URL: httpUrl.optional(),
   TRIGGER_WARM_START_VERIFY_ENABLED: flag(true),
   TRIGGER_WARM_START_VERIFY_DELAY_MS: int(1000, 100, 60_000),
+  TRIGGER_WARM_START_KEEPALIVE_MS: int(30_000, 0, 86_400_000),
+  TORPOR_WARM_START_MAX_KEEPALIVE_MS: int(300_000, 0, 86_400_000),
+  TORPOR_WARM_START_MAX_IDLE: int(16, 1, 100),
 
   TRIGGER_METADATA_URL: httpUrl.optional(),
   COMPUTE_GATEWAY_URL: httpUrl,
   COMPUTE_GATEWAY_AUTH_TOKEN: z.string().min(1).optional(),
   COMPUTE_GATEWAY_TIMEOUT_MS: int(30_000, 1000, 300_000),
   COMPUTE_SNAPSHOTS_ENABLED: flag(false),
-  COMPUTE_SNAPSHOT_DELAY_MS: int(5000, 0, 60_000),
+  COMPUTE_SNAPSHOT_DELAY_MS: optionalInt(0, 60_000),
   COMPUTE_SNAPSHOT_DISPATCH_LIMIT: int(10, 1, 100),
   COMPUTE_INSTANCE_CREATE_MAX_ATTEMPTS: int(3, 1, 10),
   COMPUTE_INSTANCE_CREATE_RETRY_BASE_DELAY_MS: int(250, 0, 10_000),

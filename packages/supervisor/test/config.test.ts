@@ -53,7 +53,7 @@ describe("settings of the supervisor", () => {
   it("takes an empty variable for an unset one", () => {
     expect(read({ TRIGGER_WARM_START_URL: "", COMPUTE_SNAPSHOT_DELAY_MS: "" })).toMatchObject({
       warmStart: { kind: "off" },
-      snapshots: { kind: "on", delayMs: 5000 },
+      snapshots: { kind: "on", fixedDelayMs: null },
     });
   });
 

@@ -68,6 +68,8 @@ export class FakeGateway {
   autoFinish = true;
   canSnapshot = true;
   memoryTotalBytes = 8 * 1024 ** 3;
+  /** Null: all of it. */
+  memoryAvailableBytes: number | null = null;
   readonly log: string[] = [];
   readonly callbackStatuses: number[] = [];
   lastCallback: { body: Buffer; headers: Record<string, string> } | null = null;
@@ -256,7 +258,7 @@ export class FakeGateway {
         canSnapshot: this.canSnapshot,
         cpuTotal: 4,
         memoryTotalBytes: this.memoryTotalBytes,
-        memoryAvailableBytes: this.memoryTotalBytes,
+        memoryAvailableBytes: this.memoryAvailableBytes ?? this.memoryTotalBytes,
         diskFreeBytes: 1e12,
         warnings: [],
       })),

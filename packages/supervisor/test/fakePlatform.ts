@@ -10,6 +10,7 @@ import {
   type RunExecutionData,
   type RunStatus,
   type TimelineEvent,
+  type WaitFacts,
 } from "@torpor/contracts";
 import { mounter, type Mounted } from "@torpor/http";
 import type { Clock } from "@torpor/kernel";
@@ -100,10 +101,10 @@ export class FakePlatform {
   }
 
   /** The run begins to wait; returns the snapshot at which it does. */
-  block(id: string, waitpointId = `waitpoint_${this.#id()}`): string {
+  block(id: string, waitpointId = `waitpoint_${this.#id()}`, torporWait?: WaitFacts): string {
     if (!this.canWait(id)) throw new Error(`Cannot make run ${id} wait: it is ${this.status(id)}`);
     this.run(id).waitpointId = waitpointId;
-    return this.#append(this.run(id), "EXECUTING_WITH_WAITPOINTS", { notify: true });
+    return this.#append(this.run(id), "EXECUTING_WITH_WAITPOINTS", { notify: true, ...(torporWait === undefined ? {} : { torporWait }) });
   }
 
   /** The wait is over. */
@@ -308,7 +309,11 @@ export class FakePlatform {
     this.offerAgain(run.id);
   }
 
-  #append(run: FakeRun, status: ExecutionStatus, options: { waitpoints?: CompletedWaitpoint[]; notify?: boolean } = {}): string {
+  #append(
+    run: FakeRun,
+    status: ExecutionStatus,
+    options: { waitpoints?: CompletedWaitpoint[]; notify?: boolean; torporWait?: WaitFacts } = {},
+  ): string {
     const friendlyId = `snapshot_${this.#id()}`;
     const keepsCheckpoint = ["SUSPENDED", "QUEUED", "PENDING_EXECUTING"].includes(status);
     if (!keepsCheckpoint) run.checkpoint = undefined;
@@ -329,6 +334,7 @@ export class FakePlatform {
       },
       ...(run.checkpoint === undefined ? {} : { checkpoint: run.checkpoint }),
       completedWaitpoints: options.waitpoints ?? [],
+      ...(options.torporWait === undefined ? {} : { torporWait: options.torporWait }),
     });
     if (options.notify === true) this.onNotify(run.id);
     return friendlyId;

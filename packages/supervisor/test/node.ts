@@ -19,6 +19,8 @@ export const ENV = {
   COMPUTE_GATEWAY_URL: "http://127.0.0.1:1",
   COMPUTE_GATEWAY_AUTH_TOKEN: "gateway-token",
   COMPUTE_SNAPSHOTS_ENABLED: "true",
+  /** Most tests are about what happens once a run is to sleep; those about when it is take it away. */
+  COMPUTE_SNAPSHOT_DELAY_MS: "5000",
   METRICS_ENABLED: "false",
 };
 

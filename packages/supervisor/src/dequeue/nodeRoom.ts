@@ -3,16 +3,24 @@ import { MACHINES, DEFAULT_MACHINE } from "@torpor/contracts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { fits } from "../launch/plan.ts";
 import type { Room } from "../runners/runner.ts";
+import type { NodeCosts } from "../sleep/nodeCosts.ts";
 
 const GIB = 1024 ** 3;
 /** What must be free before a run is asked for: the size that a task has when it says nothing. */
 const SMALLEST: Room = { cpu: MACHINES[DEFAULT_MACHINE].cpu, memoryGib: MACHINES[DEFAULT_MACHINE].memory };
+
+/** Below this share of free memory a machine begins to push out what it needs again. */
+const TIGHT_SHARE = 0.1;
+
+/** Room that was missing a moment ago is missing still: it is looked at several times a second while something waits for it. */
+const SHORT_FOR_MS = 2_000;
 
 export interface NodeRoomDeps {
   readonly gateway: Gateway;
   readonly clock: Clock;
   readonly cpuOvercommit: number;
   readonly memoryOvercommit: number;
+  readonly costs: NodeCosts;
 }
 
 /** How much room this node has. Tasks wait more than they compute, so cpu is given out several times over; memory is not. */
@@ -21,6 +29,10 @@ export class NodeRoom {
   #total: Room | null = null;
   #canSnapshot = false;
   #isForeign = false;
+  #isTight = false;
+  #lackedMs = Number.NEGATIVE_INFINITY;
+  /** Told each time room is found missing, with how much. */
+  onShort: (missing: Room) => void = () => {};
 
   constructor(deps: NodeRoomDeps) {
     this.#deps = deps;
@@ -36,6 +48,11 @@ export class NodeRoom {
     return this.#isForeign;
   }
 
+  /** The machine has little memory left, whoever uses it: nothing is kept that need not be. */
+  get isTight(): boolean {
+    return this.#isTight;
+  }
+
   /** Asks the gateway what the node has. False: it could not say; what was known stays. A foreign gateway that does not know the question sets no limit. */
   async refresh(): Promise<boolean> {
     const node = await this.#deps.gateway.node();
@@ -46,7 +63,10 @@ export class NodeRoom {
       return true;
     }
     if (node.kind !== "ok") return false;
-    const { cpuTotal, memoryTotalBytes, canSnapshot } = node.body;
+    const { cpuTotal, memoryTotalBytes, memoryAvailableBytes, canSnapshot } = node.body;
+    this.#isTight = memoryAvailableBytes < memoryTotalBytes * TIGHT_SHARE;
+    if (this.#isTight) this.onShort(SMALLEST);
+    this.#deps.costs.resize({ cpuTotal, memoryTotalBytes });
     this.#total = { cpu: cpuTotal * this.#deps.cpuOvercommit, memoryGib: (memoryTotalBytes / GIB) * this.#deps.memoryOvercommit };
     this.#canSnapshot = canSnapshot;
     return true;
@@ -63,7 +83,15 @@ export class NodeRoom {
 
   hasRoom(needs: Room, placed: Room): boolean {
     const { free, isEmpty } = this.view(placed);
-    return isEmpty || fits(needs, free);
+    if (isEmpty || fits(needs, free)) return true;
+    this.#lackedMs = this.#deps.clock.monotonicMs();
+    this.onShort({ cpu: Math.max(0, needs.cpu - free.cpu), memoryGib: Math.max(0, needs.memoryGib - free.memoryGib) });
+    return false;
+  }
+
+  /** Runs cannot be placed here, or memory is tight: then whoever waits makes room. */
+  get isShort(): boolean {
+    return this.#isTight || this.#deps.clock.monotonicMs() - this.#lackedMs < SHORT_FOR_MS;
   }
 
   /** Whether it makes sense to ask for a run. */

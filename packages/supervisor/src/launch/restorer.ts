@@ -14,9 +14,10 @@ import { isPassing, type Platform } from "../platform/platform.ts";
 import type { Lineages } from "../runners/lineages.ts";
 import type { Runner } from "../runners/runner.ts";
 import type { Runners } from "../runners/runners.ts";
+import type { Waits } from "../sleep/waits.ts";
 import type { Intents } from "../snapshot/intents.ts";
 import { isExecuting } from "../snapshot/verdict.ts";
-import { restoreMetadata, type WorkloadAddress } from "./environment.ts";
+import { restoreMetadata, servedBy, type WorkloadAddress } from "./environment.ts";
 import { restoredName } from "./names.ts";
 import { roomOf } from "./plan.ts";
 import type { PlaceFailure, Placer } from "./placer.ts";
@@ -34,6 +35,7 @@ export interface RestorerDeps {
   readonly runners: Runners;
   readonly intents: Intents;
   readonly lineages: Lineages;
+  readonly waits: Waits;
   readonly clock: Clock;
   readonly random: () => number;
   readonly log: Log;
@@ -63,13 +65,14 @@ export class Restorer {
 
   /** Restores the run's checkpoint into a new sandbox and continues the run. */
   async restore(message: Message): Promise<RestoreResult> {
-    const { clock, config, gateway, placer, runners } = this.#deps;
+    const { clock, config, gateway, placer, runners, waits } = this.#deps;
     const runId = message.run.friendlyId;
     const snapshotId = message.snapshot.friendlyId;
     await this.#ourFreezeIsOver(runId);
     const former = runners.takeAway(runId);
     if (former !== undefined) await this.#deps.retire(former);
     const startedMs = clock.monotonicMs();
+    const taskId = waits.over(runId)?.taskId ?? null;
     const lineage = await this.#lineageOf(message);
     const gate = Promise.withResolvers<void>();
     const usedBefore = this.#namesUsed.get(message.checkpoint.id) ?? 0;
@@ -101,6 +104,7 @@ export class Restorer {
     if (runner === undefined) return { kind: "moved_on", reason: "runner_ended" };
     runners.located(runner, placement.sandbox);
     runner.phase = "running";
+    runner.taskId = taskId;
     try {
       return await this.#continue(runner, message, clock.monotonicMs() - startedMs);
     } finally {
@@ -118,6 +122,7 @@ export class Restorer {
       restoredAt: message.snapshot.friendlyId,
       adopted: false,
       attemptNumber: message.run.attemptNumber,
+      serves: servedBy(message),
     });
     runner.phase = "starting";
     runner.continued = continued;

@@ -4,6 +4,13 @@ export interface Room {
   readonly memoryGib: number;
 }
 
+/** Whose runs a runner may execute: it was made for this version, in this environment, and for no other. */
+export interface Served {
+  readonly deploymentId: string;
+  readonly version: string;
+  readonly environmentId: string;
+}
+
 /**
  * Where a runner's sandbox is in its life, as far as this node knows.
  * `starting`: asked for, not yet there. `frozen`: its memory is being written, or was, and nobody hears from it meanwhile.
@@ -21,6 +28,8 @@ export interface RunnerFacts {
   /** Found at a start of this process; what it asked for before is not known. */
   readonly adopted: boolean;
   readonly attemptNumber: number | null;
+  /** Undefined when nobody told us: then it is not given another run. */
+  readonly serves?: Served | undefined;
 }
 
 /** The newest engine snapshot that the runner knows for certain, or was made for. */
@@ -36,11 +45,18 @@ export class Runner {
   readonly lineage: readonly string[];
   readonly restoredAt: string | null;
   readonly adopted: boolean;
+  readonly serves: Served | undefined;
   attemptNumber: number | null;
+  /** The task that its run is of; null until its start was answered, and after some restarts of this process. */
+  taskId: string | null = null;
   phase: RunnerPhase = "running";
   instanceId: string | null = null;
   address: string | null = null;
   runId: string | null = null;
+  /** The last run of which the platform has let it begin an attempt. */
+  begunRunId: string | null = null;
+  /** Since when it waits for another run (monotonic); null when it does not. */
+  idleSinceMs: number | null = null;
   /** Runs that were taken away from it: its late calls about them are passed on, so that it learns so. */
   readonly formerRunIds = new Set<string>();
   /** The latest engine snapshot that it has named itself. */
@@ -63,6 +79,7 @@ export class Runner {
     this.lineage = facts.lineage;
     this.restoredAt = facts.restoredAt;
     this.adopted = facts.adopted;
+    this.serves = facts.serves;
     this.attemptNumber = facts.attemptNumber;
     this.createdMs = nowMs;
     this.heardMs = nowMs;

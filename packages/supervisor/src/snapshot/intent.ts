@@ -37,16 +37,19 @@ export class Intent implements IntentKey {
   readonly snapshotId: string;
   /** How many failed for the same wait before this one. */
   readonly failures: number;
+  /** Monotonic: no sooner may it come due, whoever hastens it. */
+  readonly notBeforeMs: number;
   #phase: IntentPhase;
   readonly #abort = new AbortController();
   readonly #settled = Promise.withResolvers<void>();
   #poke = Promise.withResolvers<void>();
 
-  constructor(key: IntentKey, options: { readonly dueAtMs: number; readonly failures: number }) {
+  constructor(key: IntentKey, options: { readonly dueAtMs: number; readonly failures: number; readonly notBeforeMs?: number }) {
     this.runId = key.runId;
     this.runnerId = key.runnerId;
     this.snapshotId = key.snapshotId;
     this.failures = options.failures;
+    this.notBeforeMs = options.notBeforeMs ?? options.dueAtMs;
     this.#phase = { state: "scheduled", dueAtMs: options.dueAtMs };
   }
 
@@ -83,6 +86,13 @@ export class Intent implements IntentKey {
     this.#phase = phase;
     if (event === "cancel") this.#abort.abort();
     if (this.ended) this.#settled.resolve();
+  }
+
+  /** Comes due sooner. False: it does already. */
+  hasten(dueAtMs: number): boolean {
+    if (this.#phase.state !== "scheduled" || this.#phase.dueAtMs <= dueAtMs) return false;
+    this.#phase = { state: "scheduled", dueAtMs };
+    return true;
   }
 
   /** From here on only the platform's word decides. */

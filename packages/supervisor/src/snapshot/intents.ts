@@ -6,12 +6,15 @@
 //     a cancel thaws, afterwards it makes us ask sooner (L4, L5).
 // N4  A runner that has fallen silent is not frozen. Its intent waits out the grace period, then rests until it is heard again (L3).
 // N5  What failed without the run having moved is tried again, later and later: the runner never repeats its request.
+// N6  When is decided by cost (see sleep/planSleep.ts). A run that is to stay awake has an intent, too: it comes due when the wait
+//     has not ended long after it should have, or when others need its room.
 //
 // All of it lives in memory. The net under each timer here is the traffic of the waiting runner itself: a supervisor that
 // starts again arms it anew (see rearm.ts), and until then the task waits in memory, which costs room but nothing else.
 import { backoffMs, TimerWheel, type Clock, type Timer } from "@torpor/kernel";
 import type { Log } from "@torpor/observe";
 import type { Runners } from "../runners/runners.ts";
+import type { Waits } from "../sleep/waits.ts";
 import { Intent, type IntentKey } from "./intent.ts";
 import type { CancelReason, FailReason } from "./lifeCycle.ts";
 import type { TellSnapshot } from "./tell.ts";
@@ -42,7 +45,8 @@ export interface IntentsDeps {
   readonly log: Log;
   readonly runners: Runners;
   readonly tell: TellSnapshot;
-  readonly delayMs: number;
+  /** Decides when. */
+  readonly waits: Waits;
   readonly socketGraceMs: number;
   /** Takes a due intent through the rest of its life. */
   readonly carryOut: (intent: Intent) => Promise<void>;
@@ -85,15 +89,36 @@ export class Intents {
       if (!current.ended) return; // told to the platform already: its word comes first, and it will refuse what is stale
     }
     this.#resting.delete(key.runId);
-    const dueAtMs = this.#deps.clock.monotonicMs() + Math.max(options.delayMs ?? this.#deps.delayMs, MIN_BEFORE_FREEZE_MS);
-    const intent = new Intent(key, { dueAtMs, failures: options.failures ?? 0 });
+    const nowMs = this.#deps.clock.monotonicMs();
+    const planned = options.delayMs === undefined ? this.#plan(key) : null;
+    const delayMs = Math.max(options.delayMs ?? planned?.delayMs ?? 0, MIN_BEFORE_FREEZE_MS);
+    const dueAtMs = nowMs + delayMs;
+    const intent = new Intent(key, { dueAtMs, failures: options.failures ?? 0, notBeforeMs: nowMs + MIN_BEFORE_FREEZE_MS });
     this.#byRun.set(key.runId, intent);
     this.#wheel.schedule(key.runId, dueAtMs, intent);
-    this.#deps.tell("snapshot.scheduled", key, {
+    this.#deps.tell(planned?.stays === true ? "snapshot.not_worth_it" : "snapshot.scheduled", key, {
       reason: options.why,
-      properties: { delayMs: Math.round(dueAtMs - this.#deps.clock.monotonicMs()) },
+      properties: { ...planned?.told, delayMs: Math.round(delayMs) },
     });
     this.#arm();
+  }
+
+  /** Others need the room: the run sleeps as soon as it may. False: it is on its way already, or gone. */
+  hasten(runId: string): boolean {
+    const intent = this.#byRun.get(runId);
+    if (intent?.state !== "scheduled") return false;
+    const nowMs = this.#deps.clock.monotonicMs();
+    const dueAtMs = Math.max(nowMs, intent.notBeforeMs);
+    if (!intent.hasten(dueAtMs)) return false;
+    this.#wheel.schedule(runId, dueAtMs, intent);
+    this.#deps.tell("snapshot.hastened", intent, { reason: "pressure", properties: { delayMs: Math.round(dueAtMs - nowMs) } });
+    this.#arm();
+    return true;
+  }
+
+  /** Those that have not ended, in no particular order. */
+  all(): IterableIterator<Intent> {
+    return this.#byRun.values();
   }
 
   /** Takes in an intent that is past its timer: a frozen sandbox found at a start. */
@@ -107,11 +132,13 @@ export class Intents {
     if (resting !== undefined && (by === undefined || resting.runnerId === by)) this.#resting.delete(runId);
     const intent = this.#byRun.get(runId);
     if (intent === undefined || (by !== undefined && intent.runnerId !== by)) return;
+    if (reason !== "shutdown") this.#deps.waits.forget(runId);
     this.#end(intent, reason, "snapshot.canceled");
   }
 
   /** An engine snapshot of the run was seen, from whatever source. A newer one than the intent's ends it (L1). */
   observe(runId: string, snapshotId: string, status?: string): void {
+    this.#deps.waits.seen(runId, snapshotId);
     const resting = this.#resting.get(runId);
     if (resting !== undefined && snapshotId > resting.snapshotId) this.#resting.delete(runId);
     const intent = this.#byRun.get(runId);
@@ -170,6 +197,21 @@ export class Intents {
     intent.move("cancel", { state: reachedGateway ? "thawed" : "canceled", reason });
     this.#deps.tell(event, intent, { reason, properties: { phase: phase.state } });
     if (reachedGateway) this.#track(this.#deps.thaw(intent));
+  }
+
+  /** N6. */
+  #plan(key: IntentKey): { readonly delayMs: number; readonly stays: boolean; readonly told: Readonly<Record<string, string | number>> } {
+    const { waits, runners, clock } = this.#deps;
+    const { plan, kind, endsAtMs } = waits.decide(key, runners.get(key.runnerId)?.taskId ?? null);
+    const { reason, expectedRestMs, breakEvenMs } = plan;
+    const told = {
+      decision: reason,
+      waitKind: kind,
+      breakEvenMs: Math.round(breakEvenMs),
+      ...(expectedRestMs === null ? {} : { expectedRestMs: Math.round(expectedRestMs) }),
+    };
+    const lateMs = Math.max(0, (endsAtMs ?? 0) - clock.nowMs()) + breakEvenMs;
+    return { stays: plan.kind === "stay", delayMs: plan.kind === "stay" ? lateMs : plan.kind === "after" ? plan.delayMs : 0, told };
   }
 
   #arm(): void {

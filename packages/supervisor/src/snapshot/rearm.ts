@@ -10,6 +10,7 @@ import type { Clock } from "@torpor/kernel";
 import type { Log } from "@torpor/observe";
 import type { Platform } from "../platform/platform.ts";
 import type { Runner } from "../runners/runner.ts";
+import type { Waits } from "../sleep/waits.ts";
 import type { Intents } from "./intents.ts";
 import { judgeWait } from "./verdict.ts";
 
@@ -24,6 +25,7 @@ interface Watch {
 export interface RearmDeps {
   readonly platform: Platform;
   readonly intents: Intents;
+  readonly waits: Waits;
   readonly clock: Clock;
   readonly log: Log;
   readonly enabled: () => boolean;
@@ -59,6 +61,7 @@ export class Rearm {
       return;
     }
     if (runner.runId !== runId || judgeWait(latest.body, watch.snapshotId).kind !== "waits") return;
+    if (latest.body.torporWait !== undefined) this.#deps.waits.told(runId, watch.snapshotId, latest.body.torporWait);
     this.#deps.intents.schedule({ runId, runnerId: runner.name, snapshotId: watch.snapshotId }, { why: "rearmed" });
   }
 }

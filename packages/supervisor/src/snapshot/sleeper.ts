@@ -46,6 +46,8 @@ export interface SleeperDeps {
   readonly onEnded: (intent: Intent, failure?: FailReason) => void;
   /** The platform has accepted: this runner will not run again under this name. */
   readonly onAsleep: (runner: Runner, imageId: string) => void;
+  /** A sandbox stood still for so long until its memory was on disk. */
+  readonly onFroze: (frozenMs: number) => void;
   /** Fires when this process must not wait any longer. What is held is found again at the next start. */
   readonly stop: AbortSignal;
 }
@@ -159,6 +161,7 @@ export class Sleeper {
       sizeBytes: result.size_bytes ?? 0,
       deadlineMs: clock.monotonicMs() + holdMs,
     };
+    if (image.isHeld) this.#deps.onFroze(frozenMs);
     intent.move("hold", { state: "held", image, reported: false });
     tell("snapshot.frozen", intent, {
       reason: image.isHeld ? "held" : "copied",

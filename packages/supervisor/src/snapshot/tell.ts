@@ -4,6 +4,8 @@ import type { IntentKey } from "./intent.ts";
 
 export type SnapshotEvent =
   | "snapshot.scheduled"
+  | "snapshot.not_worth_it"
+  | "snapshot.hastened"
   | "snapshot.replaced"
   | "snapshot.canceled"
   | "snapshot.dispatched"

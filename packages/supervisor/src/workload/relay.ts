@@ -1,5 +1,5 @@
 import { Answer, type CallOutcome } from "@torpor/http";
-import { TorporError } from "@torpor/contracts";
+import { TorporError, WaitFacts } from "@torpor/contracts";
 import { z } from "zod";
 
 const MAX_PASSED_STATUS = 499;
@@ -33,15 +33,19 @@ export function verbatim(schema: z.ZodType<unknown>): z.ZodType<unknown> {
 }
 
 const SnapshotRef = z.object({ friendlyId: z.string(), executionStatus: z.string() });
-const Started = z.object({ snapshot: SnapshotRef, run: z.object({ attemptNumber: z.number().nullish() }) });
+const Started = z.object({
+  snapshot: SnapshotRef,
+  run: z.object({ attemptNumber: z.number().nullish() }),
+  execution: z.object({ task: z.object({ id: z.string() }) }).optional(),
+});
 const Completed = z.object({ result: z.object({ attemptStatus: z.string(), snapshot: SnapshotRef }) });
-const History = z.object({ snapshots: z.array(z.object({ snapshot: SnapshotRef })) });
+const History = z.object({ snapshots: z.array(z.object({ snapshot: SnapshotRef, torporWait: WaitFacts.optional().catch(undefined) })) });
 
 /** The little that we need to know of an answer that is passed on. Undefined when it does not look as it should: then the runner will say so. */
 export const peek = {
   started: (body: unknown) => Started.safeParse(body).data,
   completed: (body: unknown) => Completed.safeParse(body).data?.result,
-  history: (body: unknown) => History.safeParse(body).data?.snapshots.map(({ snapshot }) => snapshot),
+  history: (body: unknown) => History.safeParse(body).data?.snapshots.map(({ snapshot, torporWait }) => ({ ...snapshot, torporWait })),
 };
 
 /** A history cut down to its last entry. */

@@ -14,6 +14,7 @@ import type { Runner } from "../runners/runner.ts";
 import { hasLeft } from "../runners/lostRun.ts";
 import type { Runners } from "../runners/runners.ts";
 import type { Intents } from "../snapshot/intents.ts";
+import type { Waits } from "../sleep/waits.ts";
 import type { Rearm } from "../snapshot/rearm.ts";
 import type { WorkloadCaller } from "./identity.ts";
 import { latestOnly, passOn, peek } from "./relay.ts";
@@ -25,17 +26,23 @@ const CONTINUE_BUDGET_MS = 5_000;
 /** How long a restored runner's first look waits for our own `continue`; it gives up on us after 10 s. */
 const CONTINUED_WITHIN_MS = 2_000;
 
+/** Attempts count from 1: it has begun none. */
+const NO_ATTEMPT = 0;
+
 export interface RunActionsDeps {
   readonly platform: Platform;
   readonly runners: Runners;
   readonly intents: Intents;
   readonly rearm: Rearm;
+  readonly waits: Waits;
   readonly clock: Clock;
   readonly random: () => number;
   readonly stop: AbortSignal;
   readonly notify: (runner: Runner, runId: string) => void;
+  /** A runner shows that it has taken the run; the platform has not been asked yet. */
+  readonly onSign: (runId: string, runnerId: string | undefined) => void;
   /** The run has started somewhere. */
-  readonly onStarted: (runId: string) => void;
+  readonly onStarted: (runId: string, runnerId: string | undefined) => void;
   /** A start was accepted, and its answer is lost: nobody will execute this attempt. */
   readonly onStartLost: (runner: Runner, runId: string) => void;
   /** The run needs its memory images no more. */
@@ -58,21 +65,26 @@ export class RunActions {
   async start(at: At, body: unknown, caller: WorkloadCaller): Promise<Answer<never>> {
     const { intents, runners, platform } = this.#deps;
     this.#mayAct(caller.runner, at.runId);
+    this.#deps.onSign(at.runId, caller.runner?.name);
     intents.cancel(at.runId, "started", caller.runner?.name);
     const { outcome, mayHaveHappened } = await this.#persist(START_BUDGET_MS, () => platform.start(at, body, by(caller)));
     const { runner } = caller;
     if (outcome.kind === "ok") {
-      this.#deps.onStarted(at.runId);
+      this.#deps.onStarted(at.runId, caller.runner?.name);
       const started = peek.started(outcome.body);
       if (runner !== null) {
         runners.take(runner, at.runId);
+        runner.begunRunId = at.runId;
         runner.attemptNumber = started?.run.attemptNumber ?? runner.attemptNumber;
+        runner.taskId = started?.execution?.task.id ?? null;
         this.#note(runner, at.runId, started?.snapshot.friendlyId ?? at.snapshotId);
       }
       if (started !== undefined) intents.observe(at.runId, started.snapshot.friendlyId, started.snapshot.executionStatus);
     } else if (mayHaveHappened && runner !== null) {
       runners.bind(runner, at.runId);
       this.#deps.onStartLost(runner, at.runId);
+    } else if (runner !== null && runner.begunRunId !== at.runId) {
+      runner.attemptNumber = NO_ATTEMPT; // what executes now is another's, and does not end with this one
     }
     return passOn(outcome);
   }
@@ -130,7 +142,10 @@ export class RunActions {
     const outcome = await this.#deps.platform.since(at, by(caller));
     if (outcome.kind !== "ok") return passOn(outcome);
     const history = peek.history(outcome.body) ?? [];
-    for (const { friendlyId, executionStatus } of history) this.#deps.intents.observe(at.runId, friendlyId, executionStatus);
+    for (const { friendlyId, executionStatus, torporWait } of history) {
+      this.#deps.intents.observe(at.runId, friendlyId, executionStatus);
+      if (torporWait !== undefined) this.#deps.waits.told(at.runId, friendlyId, torporWait);
+    }
     if (history.length === 0 && runner?.runId === at.runId) {
       this.#deps.intents.heard(at.runId, runner.name, at.snapshotId);
       this.#deps.rearm.stillAt(runner, at.runId, at.snapshotId);
