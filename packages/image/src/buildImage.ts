@@ -3,6 +3,7 @@ import { cp, realpath, rm, rmdir, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { ensureBase, NODE_PATH, type BaseImage } from "./base/ensureBase.ts";
 import { TASK_USER } from "./base/etc.ts";
+import { HOOK_OPTIONS } from "./base/hookFiles.ts";
 import { APP_DIR } from "./bundle/bundleProject.ts";
 import type { Bundle } from "./bundle/messages.ts";
 import { bundleInChild } from "./bundle/runChild.ts";
@@ -110,7 +111,7 @@ async function writeImage(stateDir: string, base: BaseImage, project: Project, b
 function describeImage(entries: readonly TreeEntry[], base: BaseImage, project: Project, bundle: Bundle): Image {
   const { appDir: _, controller, ...found } = bundle;
   const run = {
-    args: [NODE_PATH, controller],
+    args: [NODE_PATH, ...HOOK_OPTIONS, controller],
     workingDir: APP_DIR,
     user: { uid: TASK_USER.uid, gid: TASK_USER.gid },
     env: runnerEnv(bundle),

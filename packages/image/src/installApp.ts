@@ -21,7 +21,7 @@ export async function installApp({ image, rootfs }: StoredImage, dir: string): P
     const manifest: unknown = JSON.parse(await readFile(join(dir, name), "utf8"));
     await writeFile(join(dir, name), JSON.stringify(movePaths(manifest, APP_DIR, dir), null, 2));
   }
-  const controller = image.run.args[1];
+  const controller = image.run.args.at(-1);
   if (controller === undefined) throw new Error(`Cannot start image ${image.digest}: it names no controller`);
   return { dir, controller: join(dir, relative(APP_DIR, controller)) };
 }

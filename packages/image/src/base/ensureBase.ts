@@ -9,13 +9,14 @@ import { z } from "zod";
 import { basesDir, makeWorkDir, publish, touch } from "../layout.ts";
 import { readTree, syncTree, treeDigest } from "../tree.ts";
 import { BASE_DIRECTORIES, etcFiles, TASK_USER } from "./etc.ts";
+import { HOOK_DIR, hookFiles, hookSources, type HookSources } from "./hookFiles.ts";
 import { librariesOf } from "./libraries.ts";
 
 /** Where Node is inside the sandbox. */
 export const NODE_PATH = "/usr/local/bin/node";
 
-/** Changes whenever this file or `etc.ts` would make another base from the same inputs. */
-const RECIPE = 1;
+/** Changes whenever this folder would make another base from the same inputs. */
+const RECIPE = 2;
 
 const BaseRecord = z.object({ digest: z.string(), nodeVersion: z.string(), arch: z.string() });
 
@@ -37,13 +38,15 @@ export interface EnsureBaseOptions {
 export async function ensureBase({ stateDir, nodeExecPath }: EnsureBaseOptions): Promise<BaseImage> {
   const node = await realpath(nodeExecPath);
   const libraries = await librariesOf(node);
-  const inputs = join(basesDir(stateDir), `inputs-${await inputsKey([node, ...libraries])}`);
-  return (await findBase(stateDir, inputs)) ?? (await makeBase(stateDir, inputs, node, libraries));
+  const hook = await hookSources();
+  const inputs = join(basesDir(stateDir), `inputs-${await inputsKey([node, ...libraries], hook)}`);
+  return (await findBase(stateDir, inputs)) ?? (await makeBase(stateDir, inputs, { node, libraries, hook }));
 }
 
 /** Files with equal path, size and change time have not changed: hashing 120 MB for each build would cost more than the build. */
-async function inputsKey(files: readonly string[]): Promise<string> {
+async function inputsKey(files: readonly string[], hook: HookSources): Promise<string> {
   const hash = createHash("sha256").update(String(RECIPE));
+  for (const [name, content] of Object.entries(hook)) hash.update(JSON.stringify([name, content.length])).update(content);
   for (const file of files) {
     const { size, ctimeNs, ino } = await stat(file, { bigint: true });
     hash.update(JSON.stringify([file, String(size), String(ctimeNs), String(ino)]));
@@ -69,12 +72,12 @@ async function readBase(stateDir: string, digest: string): Promise<BaseImage> {
   return { ...record, dir, rootfs: join(dir, "rootfs") };
 }
 
-async function makeBase(stateDir: string, inputs: string, node: string, libraries: readonly string[]): Promise<BaseImage> {
+async function makeBase(stateDir: string, inputs: string, contents: Omit<Contents, "certificates">): Promise<BaseImage> {
   const workDir = await makeWorkDir(basesDir(stateDir));
   try {
     const rootfs = join(workDir, "rootfs");
-    const { nodeVersion, arch, certificates } = await askNode(node);
-    await writeRootfs(rootfs, { node, libraries, certificates });
+    const { nodeVersion, arch, certificates } = await askNode(contents.node);
+    await writeRootfs(rootfs, { ...contents, certificates });
     const entries = await readTree(rootfs);
     const digest = treeDigest(entries);
     await writeFile(join(workDir, "base.json"), JSON.stringify({ digest, nodeVersion, arch }, null, 2));
@@ -100,9 +103,10 @@ interface Contents {
   node: string;
   libraries: readonly string[];
   certificates: string;
+  hook: HookSources;
 }
 
-async function writeRootfs(rootfs: string, { node, libraries, certificates }: Contents): Promise<void> {
+async function writeRootfs(rootfs: string, { node, libraries, certificates, hook }: Contents): Promise<void> {
   for (const [path, mode] of Object.entries(BASE_DIRECTORIES)) {
     await mkdir(join(rootfs, path), { recursive: true });
     await chmod(join(rootfs, path), mode); // mkdir is subject to the umask, chmod is not
@@ -110,6 +114,11 @@ async function writeRootfs(rootfs: string, { node, libraries, certificates }: Co
   for (const [path, content] of Object.entries(etcFiles(certificates))) {
     await writeFile(join(rootfs, path), content);
     await chmod(join(rootfs, path), 0o644);
+  }
+  await makeFolders(join(rootfs, HOOK_DIR));
+  for (const [name, content] of Object.entries(await hookFiles(hook))) {
+    await writeFile(join(rootfs, HOOK_DIR, name), content);
+    await chmod(join(rootfs, HOOK_DIR, name), 0o644);
   }
   for (const library of libraries) await copyExecutable(library, join(rootfs, library));
   await copyExecutable(node, join(rootfs, NODE_PATH));

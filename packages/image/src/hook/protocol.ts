@@ -1,0 +1,30 @@
+// What the processes of a template say to each other and to the host.
+
+/** In the environment of a template, and in no clone's: `controller` for the sandbox's first process, `worker` for the one it forks. */
+export const ROLE_VARIABLE = "TORPOR_TEMPLATE";
+/** The files that a worker imports ahead, as JSON. */
+export const IMPORTS_VARIABLE = "TORPOR_TEMPLATE_IMPORTS";
+/** The line on standard output after which the sandbox may be saved. */
+export const READY_LINE = "torpor: the template is ready";
+/** Begins the line that says why a sandbox cannot become a template. */
+export const REFUSED_LINE = "torpor: no template:";
+
+/** From a worker to the process that forked it. */
+export interface WorkerReady {
+  readonly torpor: "ready";
+}
+
+/** To a worker: become the one that the runner has just forked with this environment. */
+export interface WorkerGo {
+  readonly torpor: "go";
+  readonly env: Readonly<Record<string, string>>;
+}
+
+/** What came of importing one file in a process that is thrown away. */
+export interface Finding {
+  readonly file: string;
+  /** Variables that it read, with what it saw: null when unset. */
+  readonly reads: Readonly<Record<string, string | null>>;
+  /** Why it must not be imported before the clones part; null when it may. */
+  readonly unsafe: string | null;
+}
