@@ -37,6 +37,7 @@ async function lookAfter(config: SupervisorConfig, core: Core, { deps, stop }: L
   while ((await sleep(clock, config.sweepIntervalMs, stop)) === "slept") {
     try {
       await core.room.refresh();
+      if (core.room.isTight) core.warm.door?.clear();
       await core.caretaker.look();
       await core.sweeper.sweep();
       metrics.gauge("torpor_runners", [...core.runners.all()].length);
@@ -55,6 +56,7 @@ export async function drain(
 ): Promise<void> {
   core.state.draining = true;
   core.handOffs?.close();
+  core.warm.door?.clear();
   const drained = Promise.all([core.consumers.drain(), core.intents.drain()]);
   const limit = new AbortController();
   const late = sleep(deps.clock, config.drainMs, limit.signal).then(() => "late" as const);

@@ -3,26 +3,36 @@
 //   B1  A registration lives exactly as long as its connection, and ends before the runner's own patience does: nobody is
 //       given a run that he would not read.
 //   B2  The newest poll of a controller is the only one: the next can arrive before the end of the last is seen.
-//   B3  A run is given to one runner, once. It counts as given when it was written to that runner's connection; if that fails
-//       the next runner is tried.
+//   B3  A run is given to one runner at a time. It counts as given when it was written to that runner's connection; if that
+//       fails the next runner is tried.
 //   B4  Between two polls of a runner there is a gap of a moment. An offer waits that long for one that was here just now.
+//   B5  Where a supervisor tells what becomes of the run, it is taken when the runner has begun it, and not before (L12). A runner
+//       that gives no sign is passed over; after so many the run is better off in a sandbox of its own.
 import type { DequeuedMessage } from "@torpor/contracts";
 import type { Clock, Timer } from "@torpor/kernel";
+import { HandOvers } from "./handOvers.ts";
 import { keyText, type IdleKey } from "./idleKey.ts";
 
 /** The rest of a poll in which a run would come too late to be read for certain. */
 export const LATE_MS = 500;
 /** How long after the end of a poll its runner is expected back (B4). */
 const GAP_MS = 300;
+/** Each costs about a second (B5). */
+const MAX_SILENT = 2;
 
 export interface Poll {
   readonly controllerId: string;
   readonly key: IdleKey;
+  /** Whoever polls tells what becomes of a run, and is back before its poll has ended: no gap is waited for. */
+  readonly settles: boolean;
   /** Fires when the connection has ended. */
   readonly signal: AbortSignal;
   /** Resolves true when the answer was written, false when the connection ended before. */
   readonly written: Promise<boolean>;
 }
+
+/** How an offer ended. `given`: written to a runner of whom nothing more is known. `started`: the runner has begun the run. */
+export type OfferOutcome = { readonly kind: "none" } | { readonly kind: "given" | "started"; readonly controllerId: string };
 
 interface Registration {
   readonly poll: Poll;
@@ -37,6 +47,7 @@ export interface IdleRunnersOptions {
 }
 
 export class IdleRunners {
+  readonly handOvers: HandOvers;
   readonly #options: IdleRunnersOptions;
   /** In the order in which they came; the newest are tried first, because their connections are the freshest. */
   readonly #registered = new Map<string, Registration>();
@@ -46,6 +57,7 @@ export class IdleRunners {
 
   constructor(options: IdleRunnersOptions) {
     this.#options = options;
+    this.handOvers = new HandOvers(options.clock);
   }
 
   get count(): number {
@@ -74,21 +86,33 @@ export class IdleRunners {
     return waiting;
   }
 
-  /** Gives a run to an idle runner that fits. Undefined: nobody took it. */
-  async offer(message: DequeuedMessage, wanted: IdleKey): Promise<string | undefined> {
+  /**
+   * Gives a run to an idle runner that fits. `onGiven` is told of each runner that it was written to, before that one's answer is
+   * waited for (B5).
+   */
+  async offer(message: DequeuedMessage, wanted: IdleKey, onGiven: (controllerId: string) => void = () => {}): Promise<OfferOutcome> {
     const key = keyText(wanted);
-    for (;;) {
+    for (let silent = 0; silent < MAX_SILENT;) {
       const found = this.#newest(key) ?? (await this.#soon(key));
-      if (found === undefined) return undefined;
+      if (found === undefined) return { kind: "none" };
+      const { controllerId, settles, written } = found.poll;
+      const settled = settles ? this.handOvers.expect(controllerId, message.run.friendlyId) : undefined;
       this.#remove(found);
       found.give(message);
-      if (await found.poll.written) return found.poll.controllerId;
+      if (!(await written)) continue;
+      onGiven(controllerId);
+      if (settled === undefined) return { kind: "given", controllerId };
+      const outcome = await settled;
+      if (outcome === "started") return { kind: "started", controllerId };
+      if (outcome === "silent") silent++;
     }
+    return { kind: "none" };
   }
 
   /** Ends every poll; their runners exit or come again. */
   close(): void {
     for (const controllerId of this.#registered.keys()) this.#end(controllerId, null);
+    this.handOvers.close();
   }
 
   #newest(key: string): Registration | undefined {
@@ -118,6 +142,7 @@ export class IdleRunners {
     const registration = this.#registered.get(poll.controllerId);
     if (registration?.poll !== poll) return;
     this.#remove(registration);
+    if (poll.settles) return;
     const nowMs = this.#options.clock.monotonicMs();
     for (const [old, untilMs] of this.#expected) if (untilMs < nowMs) this.#expected.delete(old);
     this.#expected.set(key, nowMs + (poll.signal.aborted ? GAP_MS : LATE_MS + GAP_MS));

@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders } from "node:http";
-import { TorporError, warmStart, WARM_START_HEADERS } from "@torpor/contracts";
+import { TorporError, warmStart, WARM_START_HEADERS, type BodyOf, type ReplyOf } from "@torpor/contracts";
 import { Answer, mounter, startServer, type Mounted } from "@torpor/http";
 import type { Closable, Clock } from "@torpor/kernel";
 import type { Log, Metrics } from "@torpor/observe";
@@ -65,10 +65,11 @@ function routes(
 ): Mounted[] {
   return [
     mount(warmStart.connect, async () => ({ connectionTimeoutMs: config.connectionTimeoutMs, keepaliveMs: config.keepaliveMs })),
-    mount(warmStart.poll, async ({ headers, signal }) => {
+    mount(warmStart.poll, async ({ headers, signal, remoteAddress }) => {
       const poll = {
         controllerId: header(headers, WARM_START_HEADERS.controllerId),
         key: keyOfRunner(headers),
+        settles: headers[WARM_START_HEADERS.settles] === "true" && (config.openDispatch || isLoopback(remoteAddress)),
         signal,
         written: written.get(headers) ?? Promise.resolve(false),
       };
@@ -79,21 +80,54 @@ function routes(
       return new Answer(message);
     }),
     mount(warmStart.dispatch, async ({ body, remoteAddress }) => {
-      if (!config.openDispatch && !isLoopback(remoteAddress))
-        throw new TorporError(
-          "forbidden",
-          "Cannot offer a run from another machine: set TORPOR_WARM_START_OPEN_DISPATCH=true if supervisors are elsewhere",
-        );
-      const { dequeuedMessage } = body;
-      const key = keyOfRun(dequeuedMessage);
-      // A run whose memory is on disk can only be restored.
-      const controllerId =
-        key === undefined || dequeuedMessage.checkpoint !== undefined ? undefined : await idle.offer(dequeuedMessage, key);
-      metrics.count("torpor_warm_start_offers_total", { outcome: controllerId === undefined ? "none" : "taken" });
-      log.debug({ runId: dequeuedMessage.run.friendlyId, controllerId }, "a run was offered to idle runners");
-      return controllerId === undefined ? { didWarmStart: false } : { didWarmStart: true, controllerId };
+      mayDispatch(config, remoteAddress);
+      return await dispatch(idle, { log, metrics }, body);
+    }),
+    mount(warmStart.settle, async ({ body, remoteAddress }) => {
+      mayDispatch(config, remoteAddress);
+      idle.handOvers.settle(body.controllerId, body.runId, body.outcome);
+      return { ok: true as const };
     }),
   ];
+}
+
+/** Sandboxes reach the broker too: what they could say here would be another's run, or a lie about one. */
+function mayDispatch(config: WarmStartConfig, remoteAddress: string): void {
+  if (config.openDispatch || isLoopback(remoteAddress)) return;
+  throw new TorporError(
+    "forbidden",
+    "Cannot offer a run from another machine: set TORPOR_WARM_START_OPEN_DISPATCH=true if supervisors are elsewhere",
+  );
+}
+
+type DispatchReply = ReplyOf<typeof warmStart.dispatch>;
+
+/**
+ * Who asks for it is answered when it is certain that the run has begun. Anybody else is answered when it was written to a runner, as the
+ * shared protocol has it; should that runner give no sign, the run goes to the next one behind that answer.
+ */
+async function dispatch(
+  idle: IdleRunners,
+  { log, metrics }: Pick<WarmStartDeps, "log" | "metrics">,
+  { dequeuedMessage, acknowledge = false }: BodyOf<typeof warmStart.dispatch>,
+): Promise<DispatchReply> {
+  const key = keyOfRun(dequeuedMessage);
+  // A run whose memory is on disk can only be restored.
+  if (key === undefined || dequeuedMessage.checkpoint !== undefined) return { didWarmStart: false };
+  return await new Promise<DispatchReply>((answer, reject) => {
+    const onGiven = (controllerId: string): void => {
+      if (!acknowledge) answer({ didWarmStart: true, controllerId });
+    };
+    idle.offer(dequeuedMessage, key, onGiven).then((outcome) => {
+      metrics.count("torpor_warm_start_offers_total", { outcome: outcome.kind });
+      log.debug({ runId: dequeuedMessage.run.friendlyId, ...outcome }, "a run was offered to idle runners");
+      answer(
+        outcome.kind === "none"
+          ? { didWarmStart: false }
+          : { didWarmStart: true, controllerId: outcome.controllerId, acknowledged: outcome.kind === "started" },
+      );
+    }, reject);
+  });
 }
 
 function keyOfRunner(headers: IncomingHttpHeaders): IdleKey {

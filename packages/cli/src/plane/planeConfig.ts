@@ -29,16 +29,15 @@ export function planeIdOf(dataDir: string): string {
 }
 
 /** Address that a sandbox knows everything by, and the ports on it; what they lead to may change between starts. */
-const GUEST = { host: "169.254.169.254", workloadPort: 8020, apiPort: 3030, warmStartPort: 8030 } as const;
+const GUEST = { host: "169.254.169.254", workloadPort: 8020, apiPort: 3030 } as const;
 
-/** What tasks and runners call the platform, the supervisor and the broker. */
+/** What tasks and runners call the platform and the supervisor. Runners wait for runs at their supervisor: nothing of the broker is theirs to reach. */
 export function addressesFor({ driver, ports }: Pick<PlaneConfig, "driver" | "ports">) {
   if (driver === "gvisor") {
     return {
       apiOrigin: `http://${GUEST.host}:${GUEST.apiPort}`,
       workloadDomain: GUEST.host,
       workloadPort: GUEST.workloadPort,
-      warmStartUrl: `http://${GUEST.host}:${GUEST.warmStartPort}`,
       metadataUrl: `http://${GUEST.host}`,
     };
   }
@@ -46,7 +45,6 @@ export function addressesFor({ driver, ports }: Pick<PlaneConfig, "driver" | "po
     apiOrigin: `http://127.0.0.1:${ports.api}`,
     workloadDomain: "127.0.0.1",
     workloadPort: ports.workload,
-    warmStartUrl: `http://127.0.0.1:${ports.warmStart}`,
     metadataUrl: undefined,
   };
 }
@@ -73,11 +71,7 @@ export function platformEnv(config: PlaneConfig): Record<string, string> {
 /** Environment of the gateway. */
 export function gatewayEnv(config: PlaneConfig): Record<string, string> {
   const { ports, secrets, dataDir, stateDir, driver, planeId } = config;
-  const services = [
-    `${GUEST.workloadPort}=127.0.0.1:${ports.workload}`,
-    `${GUEST.apiPort}=127.0.0.1:${ports.api}`,
-    `${GUEST.warmStartPort}=127.0.0.1:${ports.warmStart}`,
-  ];
+  const services = [`${GUEST.workloadPort}=127.0.0.1:${ports.workload}`, `${GUEST.apiPort}=127.0.0.1:${ports.api}`];
   return {
     TORPOR_GATEWAY_HOST: "127.0.0.1",
     TORPOR_GATEWAY_PORT: String(ports.gateway),
@@ -110,6 +104,7 @@ export function supervisorEnv(config: PlaneConfig): Record<string, string> {
     COMPUTE_GATEWAY_AUTH_TOKEN: secrets.gatewayToken.reveal(),
     COMPUTE_SNAPSHOTS_ENABLED: driver === "gvisor" ? "true" : "false",
     TORPOR_SNAPSHOT_CALLBACK_URL: `http://127.0.0.1:${ports.workload}/api/v1/compute/snapshot-complete`,
+    TRIGGER_WARM_START_DISPATCH_URL: `http://127.0.0.1:${ports.warmStart}`,
     METRICS_PORT: "0",
   };
 }

@@ -8,6 +8,7 @@ import { backoffMs, sleep, type Clock } from "@torpor/kernel";
 import type { Log, Metrics } from "@torpor/observe";
 import type { SupervisorConfig } from "../config.ts";
 import type { Platform } from "../platform/platform.ts";
+import type { Room } from "../runners/runner.ts";
 import type { Runners } from "../runners/runners.ts";
 import type { NodeRoom } from "./nodeRoom.ts";
 
@@ -29,6 +30,13 @@ const BACKOFF = { baseMs: 1_000, factor: 2, maxMs: 20_000 };
 const SHORT_POLL_MS = 900;
 /** A poll that is under way when we drain is given this long, because what it brings would be lost for a minute. */
 const DRAIN_POLL_MS = 1_500;
+
+/** What cannot be given to another run: runners that wait give way. */
+function busyRoom(runners: Runners): Room {
+  const placed = runners.placed();
+  const idle = runners.idle();
+  return { cpu: placed.cpu - idle.cpu, memoryGib: placed.memoryGib - idle.memoryGib };
+}
 
 export class Consumers {
   readonly #deps: ConsumersDeps;
@@ -57,7 +65,7 @@ export class Consumers {
     const { clock, config, log, random, room, runners } = this.#deps;
     let failures = 0;
     while (!this.#drain.signal.aborted) {
-      if (!room.canTakeAny(runners.placed())) {
+      if (!room.canTakeAny(busyRoom(runners))) {
         await sleep(clock, FULL_RECHECK_MS, this.#drain.signal);
         continue;
       }
@@ -81,7 +89,7 @@ export class Consumers {
 
   #poll() {
     const { config, platform, room, runners } = this.#deps;
-    const { free, isEmpty } = room.view(runners.placed());
+    const { free, isEmpty } = room.view(busyRoom(runners));
     // An empty node tries whatever comes: a run that is larger than every node would wait for ever.
     const maxResources = !isEmpty && Number.isFinite(free.cpu) ? { maxResources: { cpu: free.cpu, memory: free.memoryGib } } : {};
     const body = { ...maxResources, queueClass: config.queueClass };

@@ -1,5 +1,6 @@
 import type { CreateInstanceBody, DequeuedMessage } from "@torpor/contracts";
 import type { SupervisorConfig } from "../config.ts";
+import type { Served } from "../runners/runner.ts";
 
 /** Where runners reach this supervisor. */
 export interface WorkloadAddress {
@@ -44,7 +45,7 @@ export function runnerEnv(config: SupervisorConfig, facts: RunnerEnvFacts): Reco
     TRIGGER_SNAPSHOT_POLL_INTERVAL_SECONDS: String(runner.pollSeconds),
     PRETTY_LOGS: String(runner.prettyLogs),
     TRIGGER_SEND_RUN_DEBUG_LOGS: String(runner.sendDebugLogs),
-    ...(runner.warmStartUrl === undefined ? {} : { TRIGGER_WARM_START_URL: runner.warmStartUrl }),
+    ...warmStartUrl(config, address),
     ...(runner.metadataUrl === undefined ? {} : { TRIGGER_METADATA_URL: runner.metadataUrl }),
   };
 }
@@ -83,6 +84,17 @@ export function createMetadata(message: DequeuedMessage): CreateInstanceBody["me
   };
 }
 
+/** A broker that the operator names is asked by the runners themselves; otherwise they ask here. */
+function warmStartUrl(config: SupervisorConfig, { protocol, domain, port }: WorkloadAddress): Record<string, string> {
+  if (config.runner.warmStartUrl !== undefined) return { TRIGGER_WARM_START_URL: config.runner.warmStartUrl };
+  return config.warmStart.kind === "off" ? {} : { TRIGGER_WARM_START_URL: `${protocol}://${domain}:${port}` };
+}
+
+/** Whose runs a sandbox made for this run may execute. */
+export function servedBy(message: DequeuedMessage): Served {
+  return { deploymentId: deploymentIdOf(message), version: message.backgroundWorker.version, environmentId: message.environment.id };
+}
+
 /** Enough to know a sandbox again after a restart of this process (see adopt.ts). */
 function placementNotes(message: DequeuedMessage, lineage: readonly string[], origin: "fresh" | "restored"): Record<string, string> {
   return {
@@ -91,6 +103,9 @@ function placementNotes(message: DequeuedMessage, lineage: readonly string[], or
     TORPOR_ATTEMPT: String(message.run.attemptNumber),
     TORPOR_CPU: String(message.run.machine.cpu),
     TORPOR_MEMORY_GIB: String(message.run.machine.memory),
+    TORPOR_DEPLOYMENT: deploymentIdOf(message),
+    TORPOR_VERSION: message.backgroundWorker.version,
+    TORPOR_ENVIRONMENT: message.environment.id,
   };
 }
 

@@ -1,7 +1,8 @@
-// Runs that were given to an idle runner.
+// Runs that are given to an idle runner.
 //
 // A runner that was told to take a run may be dead or frozen without our knowing. Invariants:
-//   W1  A hand-off counts only when the run has moved: a start that passed through here, or a newer snapshot at the platform.
+//   W1  A hand-off counts only when the run has begun (L12): a sign of its runner that passed through here, the word of a broker that
+//       knows, or a newer snapshot at the platform.
 //   W2  If the platform cannot be asked, we do nothing: late runners are normal while it is slow, and a second sandbox for
 //       each would make it slower. The platform's own time-out is the net.
 //   W3  A hand-off is checked once. A restart of this process forgets it, and the same time-out covers that.
@@ -23,31 +24,43 @@ export interface HandOffsDeps {
   readonly onMissed: (message: DequeuedMessage) => void;
 }
 
+export type HandOff =
+  /** The run has begun there; the runner's name, where it is known. */
+  | { readonly kind: "taken"; readonly runnerId: string | undefined }
+  /** Written to a runner of whom nobody can say more: whether it has begun is looked up behind it. */
+  | { readonly kind: "given" }
+  /** For certain: none has it, or none will be believed to. */
+  | { readonly kind: "none" };
+
+/** A broker passes over two runners that give no sign, one second each, before it answers. */
 const DISPATCH_TIMEOUT_MS = 5_000;
 
 export class HandOffs {
   readonly #deps: HandOffsDeps;
   readonly #checks = new Map<string, Timer>();
+  /** Offers that are not answered yet, by run. */
+  readonly #open = new Map<string, (runnerId: string | undefined) => void>();
 
   constructor(deps: HandOffsDeps) {
     this.#deps = deps;
   }
 
-  /** Offers a run to the idle runners. False: none took it, for certain. */
-  async offer(message: DequeuedMessage): Promise<boolean> {
-    const outcome = await this.#deps.broker.call(warmStart.dispatch, {
-      body: { dequeuedMessage: message },
-      timeoutMs: DISPATCH_TIMEOUT_MS,
+  /** Offers a run to the idle runners. */
+  async offer(message: DequeuedMessage): Promise<HandOff> {
+    const runId = message.run.friendlyId;
+    const begun = new Promise<HandOff>((resolve) => {
+      this.#open.set(runId, (runnerId) => resolve({ kind: "taken", runnerId }));
     });
-    const mayHaveBeenTaken =
-      outcome.kind === "ok" ? outcome.body.didWarmStart : outcome.kind === "unreachable" && outcome.happened === "maybe";
-    this.#deps.metrics.count("torpor_warm_starts_total", { outcome: mayHaveBeenTaken ? "offered" : "none" });
-    if (mayHaveBeenTaken) this.#expect(message);
-    return mayHaveBeenTaken;
+    const handOff = await Promise.race([begun, this.#ask(message)]);
+    this.#open.delete(runId);
+    this.#deps.metrics.count("torpor_warm_starts_total", { outcome: handOff.kind });
+    if (handOff.kind === "given") this.#expect(message);
+    return handOff;
   }
 
-  /** The run has started (W1). */
-  started(runId: string): void {
+  /** The run has begun (W1). */
+  started(runId: string, runnerId?: string): void {
+    this.#open.get(runId)?.(runnerId);
     this.#checks.get(runId)?.cancel();
     this.#checks.delete(runId);
   }
@@ -55,6 +68,16 @@ export class HandOffs {
   close(): void {
     for (const timer of this.#checks.values()) timer.cancel();
     this.#checks.clear();
+  }
+
+  async #ask(message: DequeuedMessage): Promise<HandOff> {
+    const outcome = await this.#deps.broker.call(warmStart.dispatch, {
+      body: { dequeuedMessage: message, acknowledge: true },
+      timeoutMs: DISPATCH_TIMEOUT_MS,
+    });
+    if (outcome.kind === "unreachable") return { kind: outcome.happened === "maybe" ? "given" : "none" };
+    if (outcome.kind !== "ok" || !outcome.body.didWarmStart) return { kind: "none" };
+    return outcome.body.acknowledged === true ? { kind: "taken", runnerId: outcome.body.controllerId } : { kind: "given" };
   }
 
   #expect(message: DequeuedMessage): void {

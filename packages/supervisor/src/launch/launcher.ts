@@ -11,10 +11,10 @@ import type { NodeRoom } from "../dequeue/nodeRoom.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { isMissingRoute, isPassing, type Platform } from "../platform/platform.ts";
 import type { Timeline } from "../platform/timeline.ts";
-import type { Runner } from "../runners/runner.ts";
+import type { Room, Runner } from "../runners/runner.ts";
 import type { Runners } from "../runners/runners.ts";
 import type { Intents } from "../snapshot/intents.ts";
-import { createMetadata, imageReference, runnerEnv, type WorkloadAddress } from "./environment.ts";
+import { createMetadata, imageReference, runnerEnv, servedBy, type WorkloadAddress } from "./environment.ts";
 import type { HandOffs } from "./handOffs.ts";
 import { freshName } from "./names.ts";
 import type { Placer } from "./placer.ts";
@@ -25,6 +25,10 @@ const ROOM_RECHECK_MS = 250;
 /** Well within the 60 s in which the platform expects a run to start. */
 const ROOM_WITHIN_MS = 15_000;
 const REPORT_ATTEMPTS = 8;
+
+/** How a run came to its runner, as its timeline says it and as metrics do. */
+const PLACED_KINDS = { "launch.warm": "warm", "launch.created": "cold", "launch.restored": "restore" } as const;
+type PlacedEvent = keyof typeof PLACED_KINDS;
 
 export interface LauncherDeps {
   readonly config: SupervisorConfig;
@@ -44,6 +48,10 @@ export interface LauncherDeps {
   readonly address: () => WorkloadAddress;
   readonly deploymentIdFor: (message: DequeuedMessage) => Promise<string>;
   readonly draining: () => boolean;
+  /** A run has come that this node may start. */
+  readonly onArrival: (message: DequeuedMessage) => void;
+  /** Removes idle runners, so that what is free grows to what is needed. */
+  readonly makeRoom: (needs: Room, free: Room) => Promise<void>;
   /** Removes a runner whose run is another's now. */
   readonly retire: (runner: Runner) => Promise<void>;
   readonly stop: AbortSignal;
@@ -58,13 +66,14 @@ export class Launcher {
 
   /** Takes a run as far as a running sandbox, or gives it back. Never throws for what other parts do. */
   async launch(message: DequeuedMessage): Promise<void> {
+    this.#deps.onArrival(message);
     await this.#retireFormerRunner(message);
     await this.#carryOut(message, this.#deps.handOffs !== null);
   }
 
   /** An idle runner that took the run did not start it. */
   async launchCold(message: DequeuedMessage): Promise<void> {
-    await this.#carryOut(message, false);
+    if (!this.#hasBegunHere(message)) await this.#carryOut(message, false);
   }
 
   async #carryOut(message: DequeuedMessage, canAskWarm: boolean): Promise<void> {
@@ -76,6 +85,7 @@ export class Launcher {
       hasImage: message.image !== undefined,
       needs: roomOf(message),
       free,
+      idle: runners.idle(),
       nodeIsEmpty: isEmpty,
       canAskWarm,
       draining: draining(),
@@ -84,7 +94,10 @@ export class Launcher {
       case "restore":
         return checkpoint === undefined ? undefined : await this.#restore({ ...message, checkpoint });
       case "warm":
-        return (await this.#deps.handOffs?.offer(message)) === true ? undefined : await this.#carryOut(message, false);
+        return await this.#offer(message);
+      case "make_room":
+        await this.#deps.makeRoom(roomOf(message), free);
+        return await this.#carryOut(message, false);
       case "cold":
         return await this.#create(message);
       case "give_back":
@@ -93,6 +106,20 @@ export class Launcher {
       default:
         return assertNever(plan);
     }
+  }
+
+  /** A runner that we have given up has begun all the same: the run is its own. */
+  #hasBegunHere(message: DequeuedMessage): boolean {
+    return this.#deps.runners.holderOf(message.run.friendlyId) !== undefined;
+  }
+
+  /** To whoever waits for one; else it gets a sandbox. */
+  async #offer(message: DequeuedMessage): Promise<void> {
+    const { handOffs, clock } = this.#deps;
+    const startedMs = clock.monotonicMs();
+    const handOff = (await handOffs?.offer(message)) ?? { kind: "none" };
+    if (handOff.kind === "none" && !this.#hasBegunHere(message)) return await this.#carryOut(message, false);
+    if (handOff.kind === "taken") this.#tellPlaced("launch.warm", message, handOff.runnerId, clock.monotonicMs() - startedMs);
   }
 
   /** The platform has taken the run from whoever held it here: that one's intent dies with it, and its sandbox goes. */
@@ -146,6 +173,7 @@ export class Launcher {
       restoredAt: null,
       adopted: false,
       attemptNumber: message.run.attemptNumber,
+      serves: servedBy(message),
     });
     runner.phase = "starting";
     runner.snapshotId = message.snapshot.friendlyId;
@@ -205,13 +233,14 @@ export class Launcher {
     return false;
   }
 
-  #tellPlaced(name: "launch.created" | "launch.restored", message: DequeuedMessage, runnerId: string, tookMs: number): void {
+  #tellPlaced(name: PlacedEvent, message: DequeuedMessage, runnerId: string | undefined, tookMs: number): void {
     const { metrics, timeline, log } = this.#deps;
-    const kind = name === "launch.created" ? "cold" : "restore";
+    const kind = PLACED_KINDS[name];
     metrics.count("torpor_launches_total", { kind, outcome: "placed" });
     metrics.observeMs("torpor_launch_seconds", tookMs, { kind });
     log.info({ runId: message.run.friendlyId, runnerId, durationMs: Math.round(tookMs) }, name);
-    timeline.add(message.run.friendlyId, { name, durationMs: tookMs, runnerId, snapshotId: message.snapshot.friendlyId });
+    const runner = runnerId === undefined ? {} : { runnerId };
+    timeline.add(message.run.friendlyId, { name, durationMs: tookMs, ...runner, snapshotId: message.snapshot.friendlyId });
   }
 }
 

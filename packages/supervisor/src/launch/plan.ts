@@ -7,6 +7,8 @@ export interface LaunchFacts {
   readonly hasImage: boolean;
   readonly needs: Room;
   readonly free: Room;
+  /** Held by runners that wait for another run, and given up when it is needed. */
+  readonly idle: Room;
   /** Nothing is placed here: then even a run that asks for more than the node has is tried, because waiting cannot help it. */
   readonly nodeIsEmpty: boolean;
   /** A broker of idle runners is configured, and has not been asked about this run yet. */
@@ -21,6 +23,8 @@ export type LaunchPlan =
   | { readonly kind: "restore" }
   | { readonly kind: "warm" }
   | { readonly kind: "cold" }
+  /** Idle runners of other versions leave first; then the run is planned again. */
+  | { readonly kind: "make_room" }
   | { readonly kind: "give_back"; readonly reason: GiveBackReason };
 
 /** What becomes of a run that was handed to this node. Idle runners have their room already, so they come before the room is counted. */
@@ -28,12 +32,20 @@ export function planLaunch(facts: LaunchFacts): LaunchPlan {
   if (facts.draining) return { kind: "give_back", reason: "draining" };
   if (!facts.hasCheckpoint && !facts.hasImage) return { kind: "give_back", reason: "no_image" };
   if (!facts.hasCheckpoint && facts.canAskWarm) return { kind: "warm" };
-  if (!facts.nodeIsEmpty && !fits(facts.needs, facts.free)) return { kind: "give_back", reason: "node_full" };
+  const { needs, free, idle } = facts;
+  if (!facts.nodeIsEmpty && !fits(needs, free)) {
+    const canMakeRoom = (idle.cpu > 0 || idle.memoryGib > 0) && fits(needs, plus(free, idle));
+    return canMakeRoom ? { kind: "make_room" } : { kind: "give_back", reason: "node_full" };
+  }
   return { kind: facts.hasCheckpoint ? "restore" : "cold" };
 }
 
 export function fits(needs: Room, free: Room): boolean {
   return needs.cpu <= free.cpu && needs.memoryGib <= free.memoryGib;
+}
+
+function plus(a: Room, b: Room): Room {
+  return { cpu: a.cpu + b.cpu, memoryGib: a.memoryGib + b.memoryGib };
 }
 
 /** The room that a run asks for. */

@@ -1,6 +1,6 @@
 import type { InstanceView, RunExecutionData } from "@torpor/contracts";
 import { isExecuting, judgeAcceptance } from "../snapshot/verdict.ts";
-import type { Room } from "./runner.ts";
+import type { Room, Served } from "./runner.ts";
 
 // What to do with a sandbox that is found at the gateway and is not known here. Pure.
 
@@ -12,6 +12,7 @@ export interface SandboxNotes {
   readonly attemptNumber: number | null;
   readonly room: Room;
   readonly isRestored: boolean;
+  readonly serves?: Served | undefined;
 }
 
 /** The notes of a sandbox; null when it is not one of a supervisor's. */
@@ -27,7 +28,17 @@ export function readNotes(instance: Pick<InstanceView, "metadata">): SandboxNote
     attemptNumber: numberOr(text("TORPOR_ATTEMPT"), null),
     room: { cpu: numberOr(text("TORPOR_CPU"), 0), memoryGib: numberOr(text("TORPOR_MEMORY_GIB"), 0) },
     isRestored: text("TORPOR_ORIGIN") === "restored",
+    serves: servedIn(text),
   };
+}
+
+function servedIn(text: (key: string) => string | undefined): Served | undefined {
+  const deploymentId = text("TORPOR_DEPLOYMENT");
+  const version = text("TORPOR_VERSION");
+  const environmentId = text("TORPOR_ENVIRONMENT");
+  return deploymentId === undefined || version === undefined || environmentId === undefined
+    ? undefined
+    : { deploymentId, version, environmentId };
 }
 
 export type Adoption =

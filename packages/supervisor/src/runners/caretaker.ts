@@ -108,7 +108,7 @@ export class Caretaker {
 
   #takeIn(instance: InstanceView, notes: SandboxNotes, holds: boolean): Runner {
     const { runners } = this.#deps;
-    const { isRestored, lineage, room, attemptNumber } = notes;
+    const { isRestored, lineage, room, attemptNumber, serves } = notes;
     const runner = runners.add({
       name: instance.name,
       room,
@@ -116,6 +116,7 @@ export class Caretaker {
       restoredAt: isRestored ? notes.snapshotId : null,
       adopted: true,
       attemptNumber,
+      serves,
     });
     runners.located(runner, { instanceId: instance.id, address: instance.address });
     if (holds) {

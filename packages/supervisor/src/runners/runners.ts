@@ -19,6 +19,8 @@ export interface RunnersOptions {
   /** Told when a run gets a holder here, and when it has none any more. */
   readonly onBound: (runId: string) => void;
   readonly onUnbound: (runId: string) => void;
+  /** Told when a runner is no more. */
+  readonly onRemoved?: (runner: Runner) => void;
 }
 
 /** The registry of runners. */
@@ -72,11 +74,16 @@ export class Runners {
     this.#byAddress.set(at.address, runner);
   }
 
+  /** The runner whose sandbox has this address. */
+  at(remoteAddress: string): Runner | undefined {
+    return this.#byAddress.get(plain(remoteAddress));
+  }
+
   /** Who calls, from where it calls and what it claims (R2). Throws `forbidden` when the claim is another's. */
   identify(claim: string, remoteAddress: string): Runner | undefined {
     const claimed = this.named(claim);
-    const address = remoteAddress.replace(/^::ffff:/, "");
-    const located = this.#byAddress.get(address);
+    const address = plain(remoteAddress);
+    const located = this.at(address);
     if (located !== undefined) {
       if (claimed === undefined || claimed === located) return located;
       throw new TorporError("forbidden", `Cannot act as ${claim}: it lives at another address`);
@@ -144,23 +151,39 @@ export class Runners {
     this.#byName.delete(name);
     for (const alias of runner.lineage) if (this.#byAlias.get(alias) === runner) this.#byAlias.delete(alias);
     if (runner.address !== null && this.#byAddress.get(runner.address) === runner) this.#byAddress.delete(runner.address);
+    this.#options.onRemoved?.(runner);
     return runner;
   }
 
   /** What the runners here were given, all together. Frozen ones count: they still hold their memory. */
   placed(): Room {
-    let cpu = 0;
-    let memoryGib = 0;
-    for (const { room } of this.#byName.values()) {
-      cpu += room.cpu;
-      memoryGib += room.memoryGib;
-    }
-    return { cpu, memoryGib };
+    return sum(this.#byName.values());
+  }
+
+  /** The part of it that waits for another run, and gives way when it is needed. */
+  idle(): Room {
+    return sum([...this.#byName.values()].filter(({ idleSinceMs }) => idleSinceMs !== null));
   }
 }
 
-function isLoopback(address: string): boolean {
-  return address === "::1" || address.startsWith("127.");
+function sum(runners: Iterable<Runner>): Room {
+  let cpu = 0;
+  let memoryGib = 0;
+  for (const { room } of runners) {
+    cpu += room.cpu;
+    memoryGib += room.memoryGib;
+  }
+  return { cpu, memoryGib };
+}
+
+/** An IPv4 address as a server on both kinds of addresses sees it, without its prefix. */
+function plain(address: string): string {
+  return address.replace(/^::ffff:/, "");
+}
+
+export function isLoopback(address: string): boolean {
+  const text = plain(address);
+  return text === "::1" || text.startsWith("127.");
 }
 
 function remember(set: Set<string>, value: string): void {

@@ -1,4 +1,4 @@
-import { CALLBACK_SIGNATURE_HEADER, TorporError, WORKLOAD_HEADERS, workload, route, type Auth } from "@torpor/contracts";
+import { CALLBACK_SIGNATURE_HEADER, TorporError, WORKLOAD_HEADERS, warmStart, workload, route, type Auth } from "@torpor/contracts";
 import { Answer, mounter, type Mounted } from "@torpor/http";
 import { z } from "zod";
 import type { Platform } from "../platform/platform.ts";
@@ -8,6 +8,7 @@ import type { Intents } from "../snapshot/intents.ts";
 import type { WorkloadCaller } from "./identity.ts";
 import { verbatim } from "./relay.ts";
 import type { RunActions } from "./runActions.ts";
+import type { WarmDoor } from "./warmDoor.ts";
 
 /** Callers of the workload server, by kind of authentication. */
 export interface WorkloadCallers extends Partial<Record<Auth, unknown>> {
@@ -32,6 +33,8 @@ export interface WorkloadDeps {
   readonly forwardDebugLogs: boolean;
   /** Why runners cannot sleep on this node; null when they can. */
   readonly noSleepReason: () => string | null;
+  /** Null where runners are told to ask a broker themselves, or are not kept. */
+  readonly warmDoor: WarmDoor | null;
   readonly receiveCallback: (body: Buffer, signature: string | undefined) => CallbackVerdict;
 }
 
@@ -54,6 +57,7 @@ export function workloadRoutes(deps: WorkloadDeps): Mounted[] {
         void deps.platform.debugLog(params.runId, { ...body, time: z.coerce.date().catch(new Date(0)).parse(body.time) });
       return undefined;
     }),
+    ...(deps.warmDoor === null ? [] : warmRoutes(deps.warmDoor)),
     mount(workload.dequeueDeployment, async () => []),
     mount(snapshotComplete, async ({ body, headers }) => {
       const signature = headers[CALLBACK_SIGNATURE_HEADER];
@@ -64,6 +68,20 @@ export function workloadRoutes(deps: WorkloadDeps): Mounted[] {
           "Cannot take the callback: it is not signed by this node's gateway for a snapshot that was asked for",
         );
       return { ok: true as const };
+    }),
+  ];
+}
+
+/** Where runners of this node wait for another run. Who they are follows from where they connect from (L14). */
+function warmRoutes(door: WarmDoor): Mounted[] {
+  return [
+    mount(warmStart.connect, async () => door.connect()),
+    mount(warmStart.poll, async ({ headers, remoteAddress, signal }) => {
+      const answer = await door.poll({ headers, remoteAddress, signal });
+      if (answer.kind === "run") return answer.message;
+      // An answer without content makes a runner ask again after a moment; a refusal makes it exit.
+      if (answer.kind === "again") return new Answer(undefined as never, { status: 204 });
+      throw new TorporError("no_capacity", "Cannot wait here for a run any longer");
     }),
   ];
 }
