@@ -23,6 +23,7 @@ export const ERRORS = {
   memory_image_refused: { fault: "caller", retry: "never" },
   rate_limited: { fault: "caller", retry: "later" },
   no_capacity: { fault: "world", retry: "later" },
+  memory_quota_exceeded: { fault: "world", retry: "later" },
   sandbox_not_started: { fault: "world", retry: "later" },
   sandbox_maybe_started: { fault: "world", retry: "never" },
   upstream_unreachable: { fault: "world", retry: "later" },

@@ -57,7 +57,16 @@ export type SnapshotBody = z.infer<typeof SnapshotBody>;
 /** Empty for a caller that asked for no extension. */
 export const SnapshotAccepted = z.object({ snapshot_id: MemoryImageId, extensions: z.array(z.string()) }).optional();
 
-export const SnapshotFailure = z.enum(["canceled", "sandbox_gone", "disk_full", "checkpoint_failed", "timed_out", "shutdown"]);
+export const SnapshotFailure = z.enum([
+  "canceled",
+  "sandbox_gone",
+  "no_room",
+  "disk_full",
+  "quota_exceeded",
+  "checkpoint_failed",
+  "timed_out",
+  "shutdown",
+]);
 export type SnapshotFailure = z.infer<typeof SnapshotFailure>;
 
 /** What the gateway tells its caller when a snapshot is over. Signed over the whole body, see CALLBACK_SIGNATURE_HEADER. */
@@ -101,13 +110,16 @@ export const RestoreBody = z.object({
 });
 export type RestoreBody = z.infer<typeof RestoreBody>;
 
-export const MemoryImageState = z.enum(["writing", "held", "stored", "consumed"]);
+export const MemoryImageState = z.enum(["writing", "held", "stored", "consumed", "refused"]);
 export const MemoryImageView = z.object({
   id: MemoryImageId,
   state: MemoryImageState,
   instanceName: RunnerId,
   image: z.string(),
+  /** On the disk. */
   sizeBytes: z.number(),
+  /** As a sandbox is restored from it. */
+  plainBytes: z.number().optional(),
   frozenMs: z.number(),
   createdAt: z.coerce.date(),
   labels: z.record(z.string(), z.unknown()),
@@ -142,7 +154,10 @@ export const gateway = {
   deleteInstance: route("DELETE", "/api/instances/:name", { auth: "gateway", params: NameParams, reply: z.undefined(), status: 204 }),
   getInstance: route("GET", "/api/instances/:name", { auth: "gateway", params: NameParams, reply: InstanceView }),
   listInstances: route("GET", "/api/instances", { auth: "gateway", reply: z.object({ instances: z.array(InstanceView) }) }),
-  /** Begins a snapshot; its end is told by callback. A frozen sandbox is refused with 409 `sandbox_frozen`; a full queue with 503. */
+  /**
+   * Begins a snapshot; its end is told by callback. A frozen sandbox is refused with 409 `sandbox_frozen`; a full queue, or no memory
+   * to write it through, with 503; memory images beyond the node's quota with 507 `memory_quota_exceeded`.
+   */
   snapshotInstance: route("POST", "/api/instances/:name/snapshot", {
     auth: "gateway",
     params: NameParams,
@@ -213,6 +228,8 @@ export const gateway = {
       memoryTotalBytes: z.number(),
       memoryAvailableBytes: z.number(),
       diskFreeBytes: z.number(),
+      /** Disk that memory images take, and may take. */
+      memoryImages: z.object({ usedBytes: z.number(), quotaBytes: z.number() }).optional(),
       warnings: z.array(z.string()),
       /**
        * Where a sandbox finds the services of the gateway's setting, by their `host:port`. Whoever writes a sandbox's environment

@@ -1,12 +1,13 @@
 // Removes what a gateway that is not running any more has left on this machine.
-import { rm } from "node:fs/promises";
 import { systemClock } from "@torpor/kernel";
 import { silentLog, type Log } from "@torpor/observe";
 import type { GatewayConfig } from "./config.ts";
 import { gvisorSupport, startGvisorDriver } from "./drivers/gvisor/index.ts";
 import { startProcessDriver } from "./drivers/process/processDriver.ts";
-import { gatewayDir } from "./graph.ts";
+import { gatewayDir, stagingDir } from "./graph.ts";
 import { lockFolder } from "./instanceLock.ts";
+import { removeFiles } from "./removeFiles.ts";
+import { freeStaging } from "./snapshots/stagingArea.ts";
 
 export type CleanUpOptions = Pick<
   GatewayConfig,
@@ -29,6 +30,7 @@ export async function cleanUp(options: CleanUpOptions, log: Log = silentLog): Pr
 
 async function removeEverything(options: CleanUpOptions, dir: string, log: Log): Promise<number> {
   let count = 0;
+  await freeStaging(stagingDir(options));
   const dependencies = { clock: systemClock, log };
   const drivers = [
     await startProcessDriver({ stateDir: dir, services: [], install: () => Promise.reject(new Error("not here")) }, dependencies),
@@ -46,6 +48,6 @@ async function removeEverything(options: CleanUpOptions, dir: string, log: Log):
     await driver.dispose();
     await driver.close();
   }
-  await rm(dir, { recursive: true, force: true });
+  await removeFiles(options.stateDir);
   return count;
 }

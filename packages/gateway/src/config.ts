@@ -1,9 +1,11 @@
 // The gateway's settings. Names that Trigger.dev's operators know are kept; our own begin with TORPOR_GATEWAY.
 import { createHash } from "node:crypto";
+import { totalmem } from "node:os";
 import { resolve } from "node:path";
 import { Secret } from "@torpor/kernel";
 import { z } from "zod";
 import type { CpuLimit, ServiceSetting } from "./drivers/gvisor/index.ts";
+import { parseNodeKey } from "./snapshots/nodeKey.ts";
 
 const GIB = 1024 ** 3;
 
@@ -31,6 +33,12 @@ export const GATEWAY_SETTINGS = {
   TORPOR_GATEWAY_HOLD_MS: "How long a frozen sandbox is held when its snapshot names no time. Default 60000",
   TORPOR_GATEWAY_MIN_FREE_DISK_BYTES: "With less free disk, starts and snapshots are refused. Default 1 GiB",
   TORPOR_GATEWAY_MIN_FREE_MEMORY_BYTES: "With less free memory, starts are refused. Default 256 MiB",
+  TORPOR_MEMORY_KEY:
+    "32 bytes as 64 hex digits or base64: wraps the keys of memory images. Default: made once, and kept in the state folder beside them",
+  TORPOR_GATEWAY_MEMORY_QUOTA_BYTES:
+    "How much disk memory images may take together; further snapshots are refused. Default: half of what the disk of the state folder holds",
+  TORPOR_GATEWAY_STAGING_BYTES:
+    "How much memory may hold the memory of sandboxes that are being written or restored, in clear and off the disk. Default: a quarter of the machine's",
   TORPOR_GATEWAY_ON_EXIT:
     "keep: sandboxes go on and the next start takes them over. destroy: they end, and everything of the plane is removed. Default keep",
   TORPOR_LOG_LEVEL: "trace, debug, info, warn, error or silent. Default info",
@@ -67,6 +75,9 @@ const Env = z.object({
   TORPOR_GATEWAY_HOLD_MS: whole.min(1_000).max(300_000).default(60_000),
   TORPOR_GATEWAY_MIN_FREE_DISK_BYTES: whole.min(0).default(GIB),
   TORPOR_GATEWAY_MIN_FREE_MEMORY_BYTES: whole.min(0).default(GIB / 4),
+  TORPOR_MEMORY_KEY: z.string().transform(parseMemoryKey).optional(),
+  TORPOR_GATEWAY_MEMORY_QUOTA_BYTES: whole.min(1024 * 1024).optional(),
+  TORPOR_GATEWAY_STAGING_BYTES: whole.min(64 * 1024 * 1024).optional(),
   TORPOR_GATEWAY_ON_EXIT: z.enum(["keep", "destroy"]).default("keep"),
   TORPOR_LOG_LEVEL: z.enum(["trace", "debug", "info", "warn", "error", "silent"]).default("info"),
 } satisfies Record<keyof typeof GATEWAY_SETTINGS, z.ZodType>);
@@ -88,6 +99,16 @@ function parseServices(text: string, context: z.RefinementCtx): ServiceSetting[]
   return services;
 }
 
+function parseMemoryKey(text: string, context: z.RefinementCtx): Secret {
+  const secret = parseNodeKey(text);
+  if (secret !== undefined) return secret;
+  context.addIssue("must be 32 bytes, as 64 hex digits or base64");
+  return z.NEVER;
+}
+
+/** One sandbox of the smallest machine that is of use fits. */
+const MIN_STAGING_BYTES = GIB / 2;
+
 export interface GatewayConfig {
   readonly token: Secret;
   readonly listen: { readonly host: string; readonly port: number };
@@ -108,6 +129,11 @@ export interface GatewayConfig {
   readonly holdMs: number;
   readonly minFreeDiskBytes: number;
   readonly minFreeMemoryBytes: number;
+  /** Undefined: it is kept in the state folder. */
+  readonly memoryKey: Secret | undefined;
+  /** Undefined: half of the disk that the state folder is on. */
+  readonly memoryQuotaBytes: number | undefined;
+  readonly stagingBytes: number;
   readonly onExit: "keep" | "destroy";
   readonly logLevel: z.infer<typeof Env>["TORPOR_LOG_LEVEL"];
 }
@@ -141,6 +167,9 @@ export function readGatewayConfig(env: Readonly<Record<string, string | undefine
     holdMs: e.TORPOR_GATEWAY_HOLD_MS,
     minFreeDiskBytes: e.TORPOR_GATEWAY_MIN_FREE_DISK_BYTES,
     minFreeMemoryBytes: e.TORPOR_GATEWAY_MIN_FREE_MEMORY_BYTES,
+    memoryKey: e.TORPOR_MEMORY_KEY,
+    memoryQuotaBytes: e.TORPOR_GATEWAY_MEMORY_QUOTA_BYTES,
+    stagingBytes: e.TORPOR_GATEWAY_STAGING_BYTES ?? Math.max(MIN_STAGING_BYTES, Math.floor(totalmem() / 4)),
     onExit: e.TORPOR_GATEWAY_ON_EXIT,
     logLevel: e.TORPOR_LOG_LEVEL,
   };

@@ -6,6 +6,7 @@ import type { ImageSource } from "./images.ts";
 import type { EventLog } from "./sandboxes/events.ts";
 import type { SandboxTable } from "./sandboxes/sandboxTable.ts";
 import type { MemoryImages } from "./snapshots/memoryImages.ts";
+import type { StagingArea } from "./snapshots/stagingArea.ts";
 
 export interface Core {
   readonly clock: Clock;
@@ -16,6 +17,9 @@ export interface Core {
   readonly images: ImageSource;
   readonly table: SandboxTable;
   readonly memory: MemoryImages;
+  readonly staging: StagingArea;
+  /** How much disk memory images may take. */
+  readonly quotaBytes: () => Promise<number>;
   readonly events: EventLog;
   /** Why no further sandbox may start on this node, or undefined when one may. */
   readonly room: () => Promise<string | undefined>;

@@ -27,3 +27,15 @@ export async function renameDurably(from: string, to: string): Promise<void> {
 export function codeOf(error: unknown): string | undefined {
   return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;
 }
+
+/** Replaces a file in one step, so that it survives a power cut; readable by its owner alone. */
+export async function writeDurably(path: string, content: string | Uint8Array): Promise<void> {
+  const handle = await open(`${path}.tmp`, "w", 0o600);
+  try {
+    await handle.writeFile(content);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  await renameDurably(`${path}.tmp`, path);
+}

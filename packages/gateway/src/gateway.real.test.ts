@@ -174,7 +174,7 @@ describe.skipIf(missing !== undefined)(
     it("thaws the sandbox and deletes the files when the disk is full, and a later snapshot works", async () => {
       const memoryDir = join(stateDir(), "memory");
       await mkdir(memoryDir, { recursive: true });
-      await execOrThrow("mount", ["-t", "tmpfs", "-o", "size=8m", "tmpfs", memoryDir], { timeoutMs: 5_000 });
+      await execOrThrow("mount", ["-t", "tmpfs", "-o", "size=256k", "tmpfs", memoryDir], { timeoutMs: 5_000 });
       try {
         await start();
         const first = ok(await create());

@@ -1,5 +1,5 @@
 // Puts the gateway together.
-import { mkdir, rm } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { TorporError } from "@torpor/contracts";
 import { startServer } from "@torpor/http";
 import { systemClock, systemRandom, type Clock, type Random, type Secret } from "@torpor/kernel";
@@ -12,6 +12,7 @@ import { startProcessDriver } from "./drivers/process/processDriver.ts";
 import { createGraph, gatewayDir } from "./graph.ts";
 import { installStored, storedImages, type ImageSource } from "./images.ts";
 import { lockFolder } from "./instanceLock.ts";
+import { removeFiles } from "./removeFiles.ts";
 import { endAll, recover } from "./sandboxes/recovery.ts";
 import { httpPost } from "./snapshots/callback.ts";
 
@@ -59,7 +60,8 @@ export async function startGateway(config: GatewayConfig, dependencies: GatewayD
   });
   const { core } = graph;
   await recover(graph);
-  for (const warning of driver.warnings) log.warn({}, warning);
+  const warnings = [...driver.warnings, ...core.staging.warnings];
+  for (const warning of warnings) log.warn({}, warning);
   const server = await startServer({
     routes: graph.routes,
     authenticators: { gateway: bearer(config.token) },
@@ -77,7 +79,7 @@ export async function startGateway(config: GatewayConfig, dependencies: GatewayD
   return {
     url: server.url,
     port: server.port,
-    warnings: driver.warnings,
+    warnings,
     close: once(async (options) => {
       core.events.close();
       graph.launcher.close();
@@ -86,9 +88,10 @@ export async function startGateway(config: GatewayConfig, dependencies: GatewayD
       await graph.outbox.close();
       if (options?.destroy === true) await endAll(graph);
       await core.memory.close();
+      await core.staging.close();
       if (options?.destroy === true) await driver.dispose();
       await driver.close();
-      if (options?.destroy === true) await rm(dir, { recursive: true, force: true });
+      if (options?.destroy === true) await removeFiles(config.stateDir);
       await lock?.close();
     }),
   };
@@ -124,6 +127,8 @@ async function renderMetrics(core: Core): Promise<string> {
     "torpor_gateway_memory_images_bytes",
     images.reduce((sum, { id }) => sum + core.memory.sizeBytes(id), 0),
   );
+  core.metrics.gauge("torpor_gateway_memory_images_quota_bytes", await core.quotaBytes());
+  core.metrics.gauge("torpor_gateway_staged_bytes", core.staging.reservedBytes);
   return await core.metrics.render();
 }
 

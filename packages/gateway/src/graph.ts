@@ -12,8 +12,10 @@ import { Launcher } from "./sandboxes/launcher.ts";
 import { RecordStore } from "./sandboxes/record.ts";
 import { SandboxTable } from "./sandboxes/sandboxTable.ts";
 import { Outbox, type Post } from "./snapshots/callback.ts";
+import { Keyring } from "./snapshots/keyring.ts";
 import { MemoryImages } from "./snapshots/memoryImages.ts";
 import { Snapshotter } from "./snapshots/snapshotter.ts";
+import { StagingArea } from "./snapshots/stagingArea.ts";
 
 export interface GraphDeps extends Pick<Core, "clock" | "random" | "log" | "metrics" | "driver" | "images"> {
   readonly post: Post;
@@ -32,6 +34,21 @@ export function gatewayDir(stateDir: string): string {
   return join(stateDir, "gateway");
 }
 
+/** Folder of the keys of memory images. */
+export function keysDir(stateDir: string): string {
+  return join(gatewayDir(stateDir), "keys");
+}
+
+/** The node's key, unless the environment brings one. */
+export function nodeKeyFile(stateDir: string): string {
+  return join(gatewayDir(stateDir), "memory.key");
+}
+
+/** Where memory is in clear. Below /run even what should be mounted and is not stays off the disk. */
+export function stagingDir({ runDir, planeId }: Pick<GatewayConfig, "runDir" | "planeId">): string {
+  return join(runDir, planeId, "staging");
+}
+
 /** Builds the graph. Nothing is read or written yet; `recover` comes next, then the routes may be served. */
 export function createGraph(config: GatewayConfig, deps: GraphDeps): Graph {
   const { clock, random, log, metrics, driver, post } = deps;
@@ -43,6 +60,9 @@ export function createGraph(config: GatewayConfig, deps: GraphDeps): Graph {
   driver.onExit((exit) => onExit(core, snapshotter, exit));
   return { core, outbox, snapshotter, launcher, routes: gatewayRoutes({ core, launcher, snapshotter, stateDir: config.stateDir }) };
 }
+
+/** The rest is for the database, task images, and what tasks write. */
+const DEFAULT_DISK_SHARE = 0.5;
 
 function buildCore(config: GatewayConfig, given: Omit<GraphDeps, "post">): Core {
   const dir = gatewayDir(config.stateDir);
@@ -56,7 +76,17 @@ function buildCore(config: GatewayConfig, given: Omit<GraphDeps, "post">): Core 
   return {
     ...given,
     table,
-    memory: new MemoryImages(join(dir, "memory"), given.clock),
+    memory: new MemoryImages(
+      join(dir, "memory"),
+      new Keyring({ dir: keysDir(config.stateDir), nodeKey: config.memoryKey, nodeKeyFile: nodeKeyFile(config.stateDir) }),
+    ),
+    staging: new StagingArea({
+      dir: given.driver.name === "gvisor" ? stagingDir(config) : join(dir, "staging"),
+      limitBytes: config.stagingBytes,
+      inMemory: given.driver.name === "gvisor",
+      log: given.log,
+    }),
+    quotaBytes: async () => config.memoryQuotaBytes ?? Math.floor((await measureRoom(dir)).diskTotalBytes * DEFAULT_DISK_SHARE),
     events: new EventLog(given.clock),
     room: async () => whyFull(await measureRoom(dir), table.all().length, limits),
     diskRoom: async () => whyDiskFull(await measureRoom(dir), limits),

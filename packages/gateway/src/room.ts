@@ -14,6 +14,7 @@ export interface NodeRoom {
   readonly memoryTotalBytes: number;
   readonly memoryAvailableBytes: number;
   readonly diskFreeBytes: number;
+  readonly diskTotalBytes: number;
 }
 
 /** What the machine has and has left. */
@@ -24,6 +25,7 @@ export async function measureRoom(dir: string): Promise<NodeRoom> {
     memoryTotalBytes: totalmem(),
     memoryAvailableBytes: await availableMemory(),
     diskFreeBytes: disk.bavail * disk.bsize,
+    diskTotalBytes: disk.blocks * disk.bsize,
   };
 }
 

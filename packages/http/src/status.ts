@@ -19,6 +19,7 @@ export const HTTP_STATUS = {
   memory_image_refused: 422,
   rate_limited: 429,
   no_capacity: 503,
+  memory_quota_exceeded: 507,
   sandbox_not_started: 500,
   sandbox_maybe_started: 502,
   upstream_unreachable: 503,

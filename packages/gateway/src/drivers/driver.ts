@@ -43,7 +43,7 @@ export type FreezeOutcome = { readonly kind: "frozen" } | { readonly kind: "gone
 
 export type ThawOutcome = { readonly kind: "thawed" } | { readonly kind: "gone" } | { readonly kind: "failed"; readonly message: string };
 
-export type SaveFailure = "disk_full" | "checkpoint_failed" | "timed_out" | "sandbox_gone";
+export type SaveFailure = "no_room" | "disk_full" | "checkpoint_failed" | "timed_out" | "sandbox_gone";
 export type SaveOutcome =
   | { readonly kind: "saved" }
   | { readonly kind: "canceled" }

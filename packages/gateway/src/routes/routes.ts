@@ -78,7 +78,11 @@ function nodeRoutes({ core, stateDir }: RouteParts): Mounted[] {
       driver: core.driver.name,
       canSnapshot: core.driver.can.snapshot,
       ...(await measureRoom(stateDir)),
-      warnings: [...core.driver.warnings],
+      memoryImages: {
+        usedBytes: core.memory.onDisk().reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+        quotaBytes: await core.quotaBytes(),
+      },
+      warnings: [...core.driver.warnings, ...core.staging.warnings],
       reach: { services: { ...core.driver.reach.services }, metadata_url: core.driver.reach.metadataUrl },
     })),
   ];
@@ -110,6 +114,7 @@ function imageView(core: Core, { id, phase }: FoundImage): MemoryImageView[] {
       instanceName: manifest.instanceName,
       image: manifest.image,
       sizeBytes: core.memory.sizeBytes(id),
+      plainBytes: core.memory.plainBytes(id),
       frozenMs: manifest.frozenMs,
       createdAt: new Date(manifest.createdAtMs),
       labels: manifest.labels,

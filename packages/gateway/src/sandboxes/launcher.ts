@@ -8,7 +8,8 @@ import { TorporError, type CreateInstanceBody, type MemoryImageId, type RestoreB
 import { Limiter, newIdBody } from "@torpor/kernel";
 import type { Core } from "../core.ts";
 import type { SandboxImage, SandboxSpec, StartOutcome } from "../drivers/driver.ts";
-import { imageMismatch, type Manifest } from "../snapshots/manifest.ts";
+import { UNREADABLE } from "../snapshots/memoryImages.ts";
+import { imageMismatch, plainSizeOf, whyTooSmall, type Manifest } from "../snapshots/manifest.ts";
 import { concludeExit, endSandbox } from "./ending.ts";
 import { requestHash, type SandboxRecord } from "./record.ts";
 import type { Sandbox } from "./sandboxTable.ts";
@@ -69,15 +70,14 @@ export class Launcher {
     const repeated = await this.#repeat(body.name, hash);
     if (repeated !== undefined) return repeated;
     const manifest = await memory.restorable(imageId);
+    if (manifest === undefined) return await this.#refuse(imageId, UNREADABLE);
     const image = await images
       .find(manifest.image)
-      .catch((error: unknown) => refuseImage(imageId, `its task image cannot be used: ${(error as Error).message}`));
-    const mismatch = imageMismatch(manifest, {
-      fingerprint: driver.fingerprint,
-      imageDigest: image.digest,
-      memoryBytes: Math.round(body.memory_gb * GIB),
-    });
-    if (mismatch !== undefined) refuseImage(imageId, mismatch);
+      .catch((error: unknown) => this.#refuse(imageId, `its task image cannot be used: ${(error as Error).message}`));
+    const mismatch = imageMismatch(manifest, { fingerprint: driver.fingerprint, imageDigest: image.digest });
+    if (mismatch !== undefined) return await this.#refuse(imageId, mismatch);
+    const small = whyTooSmall(manifest, Math.round(body.memory_gb * GIB));
+    if (small !== undefined) throw new TorporError("memory_image_refused", `Cannot restore ${imageId}: ${small}`); // it fits a larger one
     const record = this.#newRecord(body, hash, {
       restoredFrom: imageId,
       image: manifest.image,
@@ -88,23 +88,59 @@ export class Launcher {
     return await this.#launch(record, () => this.#restore(imageId, manifest, specOf(record, image, {})));
   }
 
-  /** S3. Checking 150 MB takes as long as making an empty sandbox: they happen side by side. */
+  /** Memory in clear exists only until the sandbox has read it. */
   async #restore(imageId: MemoryImageId, manifest: Manifest, spec: SandboxSpec): Promise<StartOutcome> {
-    const { memory, driver, log } = this.#core;
+    const { staging } = this.#core;
+    const sizeBytes = plainSizeOf(manifest);
+    const room = staging.reserve(sizeBytes, "wake");
+    if (room === undefined) {
+      const message = `${sizeBytes} bytes do not fit beside the ${staging.reservedBytes} that are being written and restored`;
+      return { kind: "refused", reason: "no_capacity", message };
+    }
+    try {
+      return await this.#restoreIn(await room.open(), imageId, manifest, spec);
+    } finally {
+      void room.release(); // not on the way of the answer
+    }
+  }
+
+  /** S3. Opening 150 MB takes as long as making an empty sandbox: they happen side by side. */
+  async #restoreIn(dir: string, imageId: MemoryImageId, manifest: Manifest, spec: SandboxSpec): Promise<StartOutcome> {
+    const { memory, driver, clock, metrics } = this.#core;
+    const startedMs = clock.monotonicMs();
     const preparing = driver.prepare(spec);
-    const damage = await memory.damage(imageId, manifest).finally(() => preparing);
-    if (damage !== undefined) refuseImage(imageId, damage);
+    const opening = memory.unseal(imageId, manifest, dir).finally(() => {
+      metrics.observeMs("torpor_gateway_unseal_seconds", clock.monotonicMs() - startedMs);
+    });
+    const damage = await opening.finally(() => preparing);
+    if (damage !== undefined) return await this.#refuse(imageId, damage);
     const prepared = await preparing;
     if (prepared.kind === "refused") return prepared;
-    const dir = await memory.consume(imageId);
+    await memory.consume(imageId);
     const outcome = await driver.restore(spec.id, dir);
-    if (outcome.kind === "started")
-      memory.removeSoon(imageId, (error) =>
-        log.error({ err: error, memoryImage: imageId }, "cannot delete a memory image that was restored"),
-      );
+    if (outcome.kind === "started") this.#removeSoon(imageId);
     else if (outcome.kind === "refused") await memory.giveBack(imageId);
     else await memory.remove(imageId); // before what may have run is destroyed: a kill in between must not give it back
     return outcome;
+  }
+
+  /** An image that cannot be restored here is given up: the cause is told and kept, its key and its files go (L7, L11). */
+  async #refuse(imageId: MemoryImageId, cause: string): Promise<never> {
+    const { memory, metrics, log } = this.#core;
+    try {
+      return await memory.refuse(imageId, cause);
+    } finally {
+      if (memory.phase(imageId) === "refused") {
+        metrics.count("torpor_gateway_memory_images_refused_total");
+        log.error({ memoryImage: imageId, cause }, "a memory image is refused and deleted");
+        this.#removeSoon(imageId);
+      }
+    }
+  }
+
+  #removeSoon(imageId: MemoryImageId): void {
+    const { memory, log } = this.#core;
+    memory.removeSoon(imageId, (error) => log.error({ err: error, memoryImage: imageId }, "cannot delete a memory image"));
   }
 
   /** Ends a sandbox and frees its name. The caller has ended what was under way with it. Throws when something could not be freed. */
@@ -210,10 +246,6 @@ function specOf(record: SandboxRecord, image: SandboxImage, env: Readonly<Record
 /** `add` refused the name, so its promise rejects and this is not reached. */
 function neverAdded(record: SandboxRecord): never {
   throw new Error(`Cannot find sandbox ${record.id} right after it was added`);
-}
-
-function refuseImage(imageId: MemoryImageId, why: string): never {
-  throw new TorporError("memory_image_refused", `Cannot restore ${imageId}: ${why}`);
 }
 
 function startError(record: SandboxRecord, outcome: Exclude<StartOutcome, { kind: "started" }>): TorporError {

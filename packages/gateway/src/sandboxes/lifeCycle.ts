@@ -25,8 +25,8 @@ export function nextSandboxState(from: InstanceState, event: SandboxEvent): Inst
   return to;
 }
 
-export type ImagePhase = "writing" | "held" | "committing" | "stored" | "consumed";
-export type ImageEvent = "hold" | "store" | "commit" | "consume" | "giveBack";
+export type ImagePhase = "writing" | "held" | "committing" | "stored" | "consumed" | "refused";
+export type ImageEvent = "hold" | "store" | "commit" | "consume" | "giveBack" | "refuse";
 
 /**
  * - `writing`     half there; a crash deletes it
@@ -34,11 +34,13 @@ export type ImageEvent = "hold" | "store" | "commit" | "consume" | "giveBack";
  * - `committing`  its sandbox is being destroyed; a crash finishes that (L5)
  * - `stored`      may be restored, once
  * - `consumed`    is being restored, or was; deleted as soon as that is known (L6, L7)
+ * - `refused`     damaged, or of another machine: nobody can restore it, and it is deleted (L7)
  */
 export const IMAGE_TRANSITIONS: Readonly<Record<ImagePhase, Partial<Readonly<Record<ImageEvent, ImagePhase>>>>> = {
   writing: { hold: "held", store: "stored" },
   held: { commit: "committing" },
   committing: { store: "stored" },
-  stored: { consume: "consumed" },
+  stored: { consume: "consumed", refuse: "refused" },
   consumed: { giveBack: "stored" },
+  refused: {},
 };

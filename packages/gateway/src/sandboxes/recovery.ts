@@ -9,6 +9,7 @@ import type { Core } from "../core.ts";
 import type { FoundSandbox } from "../drivers/driver.ts";
 import type { Outbox } from "../snapshots/callback.ts";
 import { thawOrEnd } from "../snapshots/snapshotJob.ts";
+import { UNREADABLE } from "../snapshots/memoryImages.ts";
 import type { Snapshotter } from "../snapshots/snapshotter.ts";
 import { concludeExit, endSandbox } from "./ending.ts";
 import type { Sandbox } from "./sandboxTable.ts";
@@ -24,6 +25,7 @@ type Found = FoundSandbox["state"] | "absent";
 /** Runs once, before the first request is served. */
 export async function recover(parts: RecoveryParts): Promise<void> {
   const { core, outbox, snapshotter } = parts;
+  await core.staging.open(); // what was in clear when an earlier process ended is gone from here on (L16)
   const sandboxes = await core.table.load();
   await core.memory.load();
   const found = new Map((await core.driver.list()).map((one) => [one.id, one.state]));
@@ -125,7 +127,12 @@ async function recoverImages(core: Core): Promise<void> {
   for (const { id, phase } of core.memory.list()) {
     if (phase === "committing" && !wanted.has(id)) await core.memory.move(id, "store");
     if ((phase === "writing" || phase === "held") && !wanted.has(id)) await core.memory.remove(id);
-    if (phase === "consumed") await core.memory.remove(id);
+    if (phase === "consumed" || phase === "refused") await core.memory.remove(id);
+    if (phase === "stored" && core.memory.manifest(id) === undefined) {
+      core.log.error({ memoryImage: id, cause: UNREADABLE }, "a memory image is refused and deleted");
+      await core.memory.refuse(id, UNREADABLE).catch(() => undefined); // refusing throws what a caller would be told
+      await core.memory.remove(id);
+    }
   }
 }
 

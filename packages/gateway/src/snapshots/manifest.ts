@@ -1,18 +1,23 @@
 // What lies beside the files of a memory image: everything that must fit before it is restored, checked before anything starts.
 import { RunnerId, MemoryImageId } from "@torpor/contracts";
-import { createHash } from "node:crypto";
+import { createHmac, timingSafeEqual } from "node:crypto";
 import { z } from "zod";
+import type { ImageKey } from "./imageKey.ts";
+import { Encoding } from "./sealedFile.ts";
 
-/** sha256 (hex) of each piece of `HASH_CHUNK_BYTES`: pieces can be checked on several cores, and damage has a place. */
+/** A sealed file: where each of its pieces lies, as offset, length and encoding. */
 export const FileEntry = z.object({
   name: z.string().regex(/^[\w.-]+$/),
+  /** As the sandbox's memory had it. */
   sizeBytes: z.number().int().nonnegative(),
-  chunks: z.array(z.string().regex(/^[0-9a-f]{64}$/)),
+  /** As it lies on the disk. */
+  sealedBytes: z.number().int().nonnegative(),
+  chunks: z.array(z.tuple([z.number().int().nonnegative(), z.number().int().positive(), Encoding])),
 });
 export type FileEntry = z.infer<typeof FileEntry>;
 
 export const Manifest = z.object({
-  schema: z.literal(1),
+  schema: z.literal(2),
   id: MemoryImageId,
   instanceId: z.string(),
   instanceName: RunnerId,
@@ -34,7 +39,6 @@ export type Manifest = z.infer<typeof Manifest>;
 export interface Expected {
   readonly fingerprint: Readonly<Record<string, string>>;
   readonly imageDigest: string;
-  readonly memoryBytes: number;
 }
 
 /** Why this node cannot run an image, or undefined when it can. Pure: the files themselves are checked elsewhere. */
@@ -46,29 +50,41 @@ export function imageMismatch(manifest: Manifest, expected: Expected): string | 
   }
   if (manifest.imageDigest !== expected.imageDigest)
     return `it was saved with task image ${manifest.imageDigest}, and ${manifest.image} is ${expected.imageDigest} here`;
-  if (expected.memoryBytes < manifest.machine.memoryBytes)
-    return `it was saved on a machine with ${manifest.machine.memoryBytes} bytes of memory, and ${expected.memoryBytes} are too few`;
   return undefined;
 }
 
-export function sizeOf(manifest: Pick<Manifest, "files">): number {
-  return manifest.files.reduce((sum, file) => sum + file.sizeBytes, 0);
+/** Why a machine of `memoryBytes` is too small for an image, or undefined. */
+export function whyTooSmall({ machine }: Manifest, memoryBytes: number): string | undefined {
+  if (memoryBytes >= machine.memoryBytes) return undefined;
+  return `it was saved on a machine with ${machine.memoryBytes} bytes of memory, and ${memoryBytes} are too few`;
 }
 
-/** The text of a manifest file: a line with the sha256 of the rest, so that damage to the manifest itself is seen too. */
-export function sealManifest(manifest: Manifest): string {
+/** Bytes of its files on the disk. */
+export function sealedSizeOf({ files }: Pick<Manifest, "files">): number {
+  return files.reduce((sum, { sealedBytes }) => sum + sealedBytes, 0);
+}
+
+/** Bytes of its files as a sandbox is restored from them. */
+export function plainSizeOf({ files }: Pick<Manifest, "files">): number {
+  return files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+}
+
+/** The text of a manifest file: a line that signs the rest with the image's key. It holds nothing of the guest's, and is in clear. */
+export function signManifest(manifest: Manifest, key: ImageKey): string {
   const json = JSON.stringify(manifest);
-  return `${sha256(json)}\n${json}\n`;
+  return `${signature(json, manifest.id, key)}\n${json}\n`;
 }
 
-/** Undefined when not every byte is as it was written. */
-export function openManifest(text: string): Manifest | undefined {
-  const [sum = "", json = "", rest] = text.split("\n");
-  if (rest !== "" || sha256(json) !== sum) return undefined;
+/** Undefined when not every byte is as it was written, for this image. */
+export function openManifest(text: string, id: MemoryImageId, key: ImageKey): Manifest | undefined {
+  const [found = "", json = "", rest] = text.split("\n");
+  const wanted = Buffer.from(signature(json, id, key));
+  const given = Buffer.from(found);
+  if (rest !== "" || given.length !== wanted.length || !timingSafeEqual(given, wanted)) return undefined;
   const parsed = Manifest.safeParse(JSON.parse(json));
-  return parsed.success ? parsed.data : undefined;
+  return parsed.success && parsed.data.id === id ? parsed.data : undefined;
 }
 
-function sha256(text: string): string {
-  return createHash("sha256").update(text).digest("hex");
+function signature(json: string, id: MemoryImageId, key: ImageKey): string {
+  return createHmac("sha256", key.forManifest(id)).update(json).digest("hex");
 }

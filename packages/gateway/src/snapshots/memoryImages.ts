@@ -1,18 +1,23 @@
-// The memory images of this node: folders of files. What an image is, is said by its folder's name (`mem_x.writing`, `mem_x.held`,
-// `mem_x.committing`, `mem_x`, `mem_x.consumed`), so each step of its life is one rename: done or not done, whenever we are killed.
-import { mkdir, open, readFile, readdir, rm, stat } from "node:fs/promises";
+// The memory images of this node: folders of sealed files. What an image is, is said by its folder's name (`mem_x.writing`,
+// `mem_x.held`, `mem_x.committing`, `mem_x`, `mem_x.consumed`, `mem_x.refused`), so each step of its life is one rename: done or not
+// done, whenever we are killed. An image lives as long as its key: the key is made first and destroyed first (L16).
+import { mkdir, open, readFile, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { MemoryImageId, TorporError } from "@torpor/contracts";
-import { sleep, type Clock } from "@torpor/kernel";
 import { codeOf, renameDurably, syncPath } from "../fileWrites.ts";
 import { IMAGE_TRANSITIONS, type ImageEvent, type ImagePhase } from "../sandboxes/lifeCycle.ts";
-import { FileHasher } from "./hashFile.ts";
-import { openManifest, sealManifest, sizeOf, Manifest, type FileEntry } from "./manifest.ts";
+import type { ImageKey } from "./imageKey.ts";
+import type { Keyring } from "./keyring.ts";
+import { Manifest, openManifest, plainSizeOf, sealedSizeOf, signManifest, type FileEntry } from "./manifest.ts";
+import type { ImageOnDisk } from "./quota.ts";
+import { Refusals } from "./refusals.ts";
+import { openSealed, sealFile } from "./sealer.ts";
+import { SealThreads } from "./sealThreads.ts";
 
 const MANIFEST = "manifest.json";
-const PHASES: readonly ImagePhase[] = ["stored", "writing", "held", "committing", "consumed"];
-/** How often what is written so far is pushed to the disk while more is written: the sync at the end then has little left to do. */
-const SYNC_EVERY_MS = 15;
+/** Why an image is refused whose manifest does not open. */
+export const UNREADABLE = `${MANIFEST} is damaged or missing, or its key is`;
+const PHASES: readonly ImagePhase[] = ["stored", "writing", "held", "committing", "consumed", "refused"];
 
 export interface FoundImage {
   readonly id: MemoryImageId;
@@ -21,27 +26,30 @@ export interface FoundImage {
 
 export class MemoryImages {
   readonly #dir: string;
-  readonly #clock: Clock;
-  readonly #hasher = new FileHasher();
+  readonly #keyring: Keyring;
+  readonly #threads = new SealThreads();
   readonly #phases = new Map<MemoryImageId, ImagePhase>();
   readonly #manifests = new Map<MemoryImageId, Manifest>();
+  readonly #refusals = new Refusals();
   readonly #removing = new Set<Promise<void>>();
 
-  constructor(dir: string, clock: Clock) {
+  constructor(dir: string, keyring: Keyring) {
     this.#dir = dir;
-    this.#clock = clock;
+    this.#keyring = keyring;
   }
 
-  /** Reads what is there. Call once, before anything else. */
+  /** Reads what is there. Keys without an image are destroyed. Call once, before anything else. */
   async load(): Promise<FoundImage[]> {
     await mkdir(this.#dir, { recursive: true, mode: 0o700 });
-    this.#hasher.warmUp();
+    this.#threads.warmUp();
+    const keys = await this.#keyring.load();
     for (const name of await readdir(this.#dir)) {
       const [id = "", phase = "stored"] = name.split(".");
       const parsed = MemoryImageId.safeParse(id);
       if (parsed.success && PHASES.includes(phase as ImagePhase)) this.#phases.set(parsed.data, phase as ImagePhase);
     }
-    for (const { id, phase } of this.list()) if (phase !== "writing") await this.#loadManifest(id);
+    for (const id of keys) if (!this.#phases.has(id)) await this.#keyring.destroy(id);
+    for (const { id, phase } of this.list()) if (phase !== "writing") await this.#readManifest(id);
     return this.list();
   }
 
@@ -53,45 +61,34 @@ export class MemoryImages {
     return this.#phases.get(id);
   }
 
+  /** Undefined for what is still being written, and for what cannot be read. */
   manifest(id: MemoryImageId): Manifest | undefined {
     return this.#manifests.get(id);
   }
 
-  /** Makes an empty folder to write to and returns its path. Throws when the disk refuses. */
-  async begin(id: MemoryImageId): Promise<string> {
-    await mkdir(this.#path(id, "writing"), { mode: 0o700 });
+  /** Begins an image: its key, then its folder. Throws when the disk refuses. */
+  async begin(id: MemoryImageId): Promise<void> {
     this.#phases.set(id, "writing");
-    return this.#path(id, "writing");
+    (await this.#keyring.create(id)).forget();
+    await mkdir(this.#path(id, "writing"), { mode: 0o700 });
   }
 
-  /** Pushes what is being written to the disk until `writing` settles, and returns what it yields. */
-  async syncWhile<T>(id: MemoryImageId, writing: Promise<T>): Promise<T> {
-    const settled = new AbortController();
-    const done = writing.finally(() => settled.abort());
-    done.catch(() => undefined); // it is returned, and thrown, below
-    while (!settled.signal.aborted) {
-      await this.#pushToDisk(this.#path(id, "writing"));
-      await sleep(this.#clock, SYNC_EVERY_MS, settled.signal);
-    }
-    return await done;
-  }
-
-  /** Hashes and syncs the files and writes the manifest: after this the image is safe, under its old name. */
-  async complete(id: MemoryImageId, facts: Omit<Manifest, "files" | "schema" | "id">): Promise<Manifest> {
+  /** Seals the files in `from` and writes the manifest: after this the image is safe on the disk. Throws when it refuses, or `signal` fires. */
+  async seal(id: MemoryImageId, from: string, facts: Omit<Manifest, "files" | "schema" | "id">, signal: AbortSignal): Promise<Manifest> {
     const dir = this.#path(id, "writing");
-    const names = (await readdir(dir)).filter((name) => name !== MANIFEST);
-    const files = await Promise.all(names.map((name) => this.#measure(dir, name)));
-    const manifest = Manifest.parse({ schema: 1, id, ...facts, files });
-    const handle = await open(join(dir, MANIFEST), "wx", 0o600);
+    const key = await this.#key(id);
     try {
-      await handle.writeFile(sealManifest(manifest));
-      await handle.sync();
+      const files = await Promise.all(
+        (await readdir(from)).map((name) => sealFile(this.#threads, move(id, name, { key, from, to: dir }), signal)),
+      );
+      const manifest = Manifest.parse({ schema: 2, id, ...facts, files });
+      await writeSynced(join(dir, MANIFEST), signManifest(manifest, key));
+      await syncPath(dir);
+      this.#manifests.set(id, manifest);
+      return manifest;
     } finally {
-      await handle.close();
+      key.forget();
     }
-    await syncPath(dir);
-    this.#manifests.set(id, manifest);
-    return manifest;
   }
 
   /** Moves an image along the table of its life by one rename. Throws `memory_image_gone` when it is not where the step begins. */
@@ -110,31 +107,42 @@ export class MemoryImages {
     }
   }
 
-  /** The manifest of an image that may be restored. Throws `memory_image_gone`, or `sandbox_frozen` while its sandbox still exists (L5). */
-  async restorable(id: MemoryImageId): Promise<Manifest> {
+  /**
+   * The manifest of an image that may be restored; undefined when it cannot be read. Throws `memory_image_gone`; `sandbox_frozen`
+   * while its sandbox still exists (L5); `memory_image_refused` for one that was refused before, also after its files were deleted.
+   */
+  async restorable(id: MemoryImageId): Promise<Manifest | undefined> {
     const phase = this.#phases.get(id);
     if (phase === "writing" || phase === "held" || phase === "committing")
       throw new TorporError("sandbox_frozen", `Cannot restore ${id}: its sandbox still exists; commit the snapshot first`);
-    if (phase !== "stored") throw gone(id, phase);
+    if (phase !== "stored") throw this.#gone(id);
     // Read again: what counts is what is on the disk
     const manifest = await this.#readManifest(id);
     this.#mustBeStored(id);
-    if (manifest === undefined) throw new TorporError("memory_image_refused", `Cannot restore ${id}: ${MANIFEST} is damaged or missing`);
     return manifest;
   }
 
-  /** What is wrong with the files, or undefined when every byte is as it was written. Throws `memory_image_gone` when somebody else consumed it. */
-  async damage(id: MemoryImageId, manifest: Manifest): Promise<string | undefined> {
-    const dir = this.#path(id, "stored");
-    const found = await Promise.all(manifest.files.map((file) => this.#fileDamage(dir, file)));
+  /**
+   * Writes the files as they were into `to`. Returns what is wrong with the sealed ones, or undefined; then `to` holds exactly what
+   * was sealed. Throws `memory_image_gone` when somebody else consumed the image meanwhile.
+   */
+  async unseal(id: MemoryImageId, manifest: Manifest, to: string): Promise<string | undefined> {
+    const from = this.#path(id, "stored");
+    const key = await this.#keyring.open(id);
     this.#mustBeStored(id);
-    return found.find((damage) => damage !== undefined);
+    if (key === undefined) return "its key is damaged or missing";
+    try {
+      const opened = await Promise.all(manifest.files.map((file) => this.#unsealFile(move(id, file.name, { key, from, to }), file)));
+      this.#mustBeStored(id);
+      return opened.find((damage) => damage !== undefined);
+    } finally {
+      key.forget();
+    }
   }
 
-  /** Takes a stored image for one restore and returns its folder (L6). Throws `memory_image_gone` for everybody but the first. */
-  async consume(id: MemoryImageId): Promise<string> {
+  /** Takes a stored image for one restore (L6). Throws `memory_image_gone` for everybody but the first. */
+  async consume(id: MemoryImageId): Promise<void> {
     await this.move(id, "consume");
-    return this.#path(id, "consumed");
   }
 
   /** Undoes `consume` for an image that certainly did not run. */
@@ -142,15 +150,25 @@ export class MemoryImages {
     await this.move(id, "giveBack");
   }
 
-  /** Deletes an image in any phase. Idempotent. */
+  /** Gives up an image that nobody can restore, for a cause that is remembered: it is deleted (L7). Throws `memory_image_refused`. */
+  async refuse(id: MemoryImageId, cause: string): Promise<never> {
+    this.#mustBeStored(id);
+    this.#refusals.set(id, cause);
+    await this.move(id, "refuse");
+    throw refused(id, cause);
+  }
+
+  /** Deletes an image in any phase, its key first. Idempotent. */
   async remove(id: MemoryImageId): Promise<void> {
     const phase = this.#phases.get(id);
     this.#phases.delete(id);
     this.#manifests.delete(id);
-    if (phase !== undefined) await rm(this.#path(id, phase), { recursive: true, force: true });
+    if (phase === undefined) return;
+    await this.#keyring.destroy(id);
+    await rm(this.#path(id, phase), { recursive: true, force: true });
   }
 
-  /** Deletes an image that nobody can use any more without being waited for: freeing 130 MB takes the file system 70 ms. */
+  /** Deletes an image that nobody can use any more without being waited for. */
   removeSoon(id: MemoryImageId, onError: (error: unknown) => void): void {
     const removing = this.remove(id)
       .catch(onError)
@@ -158,62 +176,93 @@ export class MemoryImages {
     this.#removing.add(removing);
   }
 
+  /** Bytes on the disk. */
   sizeBytes(id: MemoryImageId): number {
     const manifest = this.#manifests.get(id);
-    return manifest === undefined ? 0 : sizeOf(manifest);
+    return manifest === undefined ? 0 : sealedSizeOf(manifest);
+  }
+
+  /** Bytes as a sandbox is restored from them. */
+  plainBytes(id: MemoryImageId): number {
+    const manifest = this.#manifests.get(id);
+    return manifest === undefined ? 0 : plainSizeOf(manifest);
+  }
+
+  onDisk(): ImageOnDisk[] {
+    return this.list().map(({ id, phase }) => ({
+      id,
+      phase,
+      sizeBytes: this.sizeBytes(id),
+      createdAtMs: this.#manifests.get(id)?.createdAtMs ?? 0,
+    }));
   }
 
   async close(): Promise<void> {
     await Promise.all(this.#removing);
-    await this.#hasher.close();
+    await this.#threads.close();
   }
 
   /** While we read an image somebody else may have consumed it: then what we read of it says nothing. */
   #mustBeStored(id: MemoryImageId): void {
-    const phase = this.#phases.get(id);
-    if (phase !== "stored") throw gone(id, phase);
+    if (this.#phases.get(id) !== "stored") throw this.#gone(id);
+  }
+
+  #gone(id: MemoryImageId): TorporError {
+    const cause = this.#refusals.get(id);
+    return cause === undefined ? gone(id, this.#phases.get(id)) : refused(id, cause);
   }
 
   #path(id: MemoryImageId, phase: ImagePhase): string {
     return join(this.#dir, phase === "stored" ? id : `${id}.${phase}`);
   }
 
-  async #measure(dir: string, name: string): Promise<FileEntry> {
-    const path = join(dir, name);
-    const { size } = await stat(path);
-    const [chunks] = await Promise.all([this.#hasher.hash(path, size), syncPath(path)]);
-    return { name, sizeBytes: size, chunks };
+  async #key(id: MemoryImageId): Promise<ImageKey> {
+    const key = await this.#keyring.open(id);
+    if (key === undefined) throw new Error(`Cannot seal ${id}: the key that was made for it cannot be read`);
+    return key;
   }
 
-  async #fileDamage(dir: string, file: FileEntry): Promise<string | undefined> {
-    const path = join(dir, file.name);
-    const found = await stat(path).catch(() => undefined);
-    if (found === undefined) return `${file.name} is missing`;
-    if (found.size !== file.sizeBytes) return `${file.name} has ${found.size} bytes and should have ${file.sizeBytes}`;
-    const chunks = await this.#hasher.hash(path, found.size).catch((error: unknown) => String(error));
-    if (typeof chunks === "string") return `${file.name} cannot be read: ${chunks}`;
-    return chunks.every((chunk, index) => chunk === file.chunks[index])
-      ? undefined
-      : `${file.name} is damaged: its checksum does not match`;
-  }
-
-  async #pushToDisk(dir: string): Promise<void> {
-    for (const name of await readdir(dir).catch(() => [])) {
-      await syncPath(join(dir, name)).catch((error: unknown) => {
-        if (codeOf(error) !== "ENOENT") throw error;
-      });
+  async #unsealFile(file: Parameters<typeof openSealed>[1], entry: FileEntry): Promise<string | undefined> {
+    try {
+      return await openSealed(this.#threads, file, entry);
+    } catch (error) {
+      if (codeOf(error) === "ENOENT") return `${entry.name} is missing`;
+      if (codeOf(error) === "EIO") return `${entry.name} cannot be read: the disk fails`;
+      throw error;
     }
   }
 
-  async #loadManifest(id: MemoryImageId): Promise<void> {
-    const manifest = await this.#readManifest(id);
-    if (manifest !== undefined) this.#manifests.set(id, manifest); // one without is refused by name when somebody asks for it
-  }
-
   async #readManifest(id: MemoryImageId): Promise<Manifest | undefined> {
+    const key = await this.#keyring.open(id);
+    if (key === undefined) return undefined; // refused by name when somebody asks for it
     const text = await readFile(join(this.#path(id, this.#phases.get(id) ?? "stored"), MANIFEST), "utf8").catch(() => "");
-    return openManifest(text);
+    const manifest = openManifest(text, id, key);
+    key.forget();
+    if (manifest !== undefined) this.#manifests.set(id, manifest);
+    return manifest;
   }
+}
+
+function move(
+  imageId: MemoryImageId,
+  name: string,
+  { key, from, to }: { readonly key: ImageKey; readonly from: string; readonly to: string },
+): Parameters<typeof openSealed>[1] {
+  return { imageId, name, from: join(from, name), to: join(to, name), fileKey: key.forFile(imageId, name) };
+}
+
+async function writeSynced(path: string, text: string): Promise<void> {
+  const handle = await open(path, "wx", 0o600);
+  try {
+    await handle.writeFile(text);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+function refused(id: MemoryImageId, cause: string): TorporError {
+  return new TorporError("memory_image_refused", `Cannot restore ${id}: ${cause}`);
 }
 
 function gone(id: MemoryImageId, phase: ImagePhase | undefined): TorporError {

@@ -2,7 +2,7 @@
 //
 //   not yet frozen     nothing has happened; it ends at once
 //   frozen, writing    the write is cut off and the sandbox thawed. The sandbox's kernel finishes the write it is in, 1 s per GB, first
-//   hashing, syncing   the sandbox is thawed at once
+//   sealing            it is cut off between two pieces, and the sandbox thawed
 //
 // Whatever happens, the sandbox runs again when the job ends, unless the job succeeded with `hold`, or the sandbox is gone.
 import type { MemoryImageId, SnapshotFailure } from "@torpor/contracts";
@@ -10,11 +10,15 @@ import { sleep } from "@torpor/kernel";
 import type { Core } from "../core.ts";
 import { codeOf } from "../fileWrites.ts";
 import type { Sandbox } from "../sandboxes/sandboxTable.ts";
+import { whyBeyondQuota } from "./quotaKeeper.ts";
+import type { StagedRoom } from "./stagingArea.ts";
 
 export interface SnapshotJob {
   readonly sandbox: Sandbox;
   readonly imageId: MemoryImageId;
   readonly holdMs: number | null;
+  /** Where its memory is written to, in clear and never on a disk. */
+  readonly room: StagedRoom;
   /** Aborted with the reason: why the snapshot is not wanted any more. */
   readonly abort: AbortController;
 }
@@ -22,7 +26,7 @@ export interface SnapshotJob {
 export type CancelReason = "canceled" | "shutdown" | "sandbox_gone";
 
 export type SnapshotEnd =
-  | { readonly kind: "held" | "stored"; readonly frozenMs: number; readonly sizeBytes: number }
+  | { readonly kind: "held" | "stored"; readonly frozenMs: number; readonly sizeBytes: number; readonly plainBytes: number }
   | { readonly kind: "failed"; readonly reason: SnapshotFailure; readonly message: string };
 
 /** Why a job was cut off. */
@@ -30,15 +34,15 @@ export function cancelReason(job: SnapshotJob): CancelReason | undefined {
   return job.abort.signal.aborted ? (job.abort.signal.reason as CancelReason) : undefined;
 }
 
-/** Carries the job out. Never throws for what disks and sandboxes do. Leaves no file behind when it fails (L7). */
+/** Carries the job out. Never throws for what disks and sandboxes do. Leaves no file and no key behind when it fails (L7, L16). */
 export async function runSnapshot(core: Core, job: SnapshotJob): Promise<SnapshotEnd> {
   let end: SnapshotEnd;
   try {
     end = await freezeAndWrite(core, job);
   } catch (error) {
-    const reason = codeOf(error) === "ENOSPC" || codeOf(error) === "EDQUOT" ? "disk_full" : "checkpoint_failed";
-    end = failed(reason, error instanceof Error ? error.message : String(error));
+    end = canceled(job) ?? failedBy(error);
   }
+  await job.room.release(); // before it is thawed: until then what was staged counts as memory of the sandbox
   if (end.kind === "failed") {
     await thawOrEnd(core, job.sandbox); // first: the task has waited enough
     await core.memory.remove(job.imageId);
@@ -49,48 +53,54 @@ export async function runSnapshot(core: Core, job: SnapshotJob): Promise<Snapsho
 async function freezeAndWrite(core: Core, job: SnapshotJob): Promise<SnapshotEnd> {
   const { clock, driver, memory } = core;
   const { sandbox, imageId } = job;
-  const dir = await memory.begin(imageId);
+  const [dir] = await Promise.all([job.room.open(), memory.begin(imageId)]);
   const before = canceled(job);
   if (before !== undefined) return before;
   const startedMs = clock.monotonicMs();
-  const frozen = await driver.freeze(sandbox.record.id);
+  const frozen = await timed(core, "freeze", () => driver.freeze(sandbox.record.id));
   if (frozen.kind === "gone") return failed("sandbox_gone", "it was gone before it could be frozen");
   if (frozen.kind === "failed") return failed("checkpoint_failed", frozen.message);
   const atOnce = canceled(job);
   if (atOnce !== undefined) return atOnce;
-  const saved = await memory.syncWhile(imageId, driver.save(sandbox.record.id, dir, job.abort.signal));
+  const saved = await timed(core, "save", () => driver.save(sandbox.record.id, dir, job.abort.signal));
   if (saved.kind === "failed") return canceled(job) ?? failed(saved.reason, saved.message);
   if (saved.kind === "canceled") return canceled(job) ?? failed("canceled", "it was cancelled");
-  return job.holdMs === null ? await goOnAndKeep(core, job, startedMs) : await keepFrozen(core, job, startedMs);
+  await timed(core, "seal", () => seal(core, job, dir, clock.monotonicMs() - startedMs));
+  const tooMuch = await whyBeyondQuota(core, 0);
+  if (tooMuch !== undefined) return failed("quota_exceeded", tooMuch);
+  return canceled(job) ?? (await settle(core, job, startedMs));
 }
 
-/** The sandbox's memory is in the files: it goes on while they are made safe. */
-async function goOnAndKeep(core: Core, job: SnapshotJob, startedMs: number): Promise<SnapshotEnd> {
-  await thawOrEnd(core, job.sandbox);
-  const frozenMs = core.clock.monotonicMs() - startedMs;
-  await complete(core, job, frozenMs);
+/** Its memory is safe: the sandbox stays frozen until somebody decides, or goes on at once. */
+async function settle(core: Core, job: SnapshotJob, startedMs: number): Promise<SnapshotEnd> {
+  const { clock, memory } = core;
+  await job.room.release();
+  if (job.holdMs === null) await thawOrEnd(core, job.sandbox);
+  const frozenMs = clock.monotonicMs() - startedMs;
   const late = canceled(job);
   if (late !== undefined) return late;
-  await core.memory.move(job.imageId, "store");
-  return { kind: "stored", frozenMs, sizeBytes: core.memory.sizeBytes(job.imageId) };
+  await memory.move(job.imageId, job.holdMs === null ? "store" : "hold");
+  return {
+    kind: job.holdMs === null ? "stored" : "held",
+    frozenMs,
+    sizeBytes: memory.sizeBytes(job.imageId),
+    plainBytes: memory.plainBytes(job.imageId),
+  };
 }
 
-async function keepFrozen(core: Core, job: SnapshotJob, startedMs: number): Promise<SnapshotEnd> {
-  const completing = complete(core, job, core.clock.monotonicMs() - startedMs);
-  const first = await Promise.race([completing.then(() => "complete" as const), aborted(job.abort.signal)]);
-  if (first === "aborted") {
-    await thawOrEnd(core, job.sandbox); // at once; the files are nobody's any more
-    await completing.catch(() => undefined); // it reads files that are deleted next: its failure is no news
+/** `phase` as a metric, whatever became of it. */
+async function timed<T>({ clock, metrics }: Core, phase: "freeze" | "save" | "seal", work: () => Promise<T>): Promise<T> {
+  const startedMs = clock.monotonicMs();
+  try {
+    return await work();
+  } finally {
+    metrics.observeMs("torpor_gateway_snapshot_phase_seconds", clock.monotonicMs() - startedMs, { phase });
   }
-  const late = canceled(job);
-  if (late !== undefined) return late;
-  await core.memory.move(job.imageId, "hold");
-  return { kind: "held", frozenMs: core.clock.monotonicMs() - startedMs, sizeBytes: core.memory.sizeBytes(job.imageId) };
 }
 
-async function complete(core: Core, { sandbox, imageId }: SnapshotJob, frozenMs: number): Promise<void> {
+async function seal(core: Core, { sandbox, imageId, abort }: SnapshotJob, dir: string, frozenMs: number): Promise<void> {
   const { record } = sandbox;
-  await core.memory.complete(imageId, {
+  const facts = {
     instanceId: record.id,
     instanceName: record.name,
     image: record.image,
@@ -101,19 +111,20 @@ async function complete(core: Core, { sandbox, imageId }: SnapshotJob, frozenMs:
     labels: record.labels,
     createdAtMs: core.clock.nowMs(),
     frozenMs,
-  });
-}
-
-function aborted(signal: AbortSignal): Promise<"aborted"> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve("aborted");
-    else signal.addEventListener("abort", () => resolve("aborted"), { once: true });
-  });
+  };
+  await core.memory.seal(imageId, dir, facts, abort.signal);
 }
 
 function canceled(job: SnapshotJob): SnapshotEnd | undefined {
   const reason = cancelReason(job);
   return reason === undefined ? undefined : failed(reason, `the snapshot was cut off: ${reason}`);
+}
+
+/** What went wrong is told by its kind: an error's own words may name anything. */
+function failedBy(error: unknown): SnapshotEnd {
+  const code = codeOf(error);
+  if (code === "ENOSPC" || code === "EDQUOT") return failed("disk_full", "the disk of the memory images is full");
+  return failed("checkpoint_failed", `its memory could not be stored${code === undefined ? "" : `: ${code}`}`);
 }
 
 function failed(reason: SnapshotFailure, message: string): SnapshotEnd {

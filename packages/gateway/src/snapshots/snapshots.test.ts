@@ -1,6 +1,6 @@
 // Snapshots over the gateway's HTTP contract, with the fake driver: every end that a snapshot can have.
 import { createHmac } from "node:crypto";
-import { readFile, readdir, rm, truncate, writeFile } from "node:fs/promises";
+import { readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { RunnerId, type MemoryImageId, type SnapshotBody } from "@torpor/contracts";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -456,13 +456,16 @@ describe("a memory image that does not fit is refused before anything starts", (
     expect(node.host.sandboxes.size).toBe(0);
   });
 
-  it("a file that is shorter, or missing", async () => {
+  it("a file that is shorter", async () => {
     const id = await stored();
-    await truncate(join(folder(id), "pages.img"), 5_000);
-    expect(await restore(id)).toMatchObject({ kind: "refused", message: expect.stringContaining("pages.img has 5000 bytes") });
+    await truncate(join(folder(id), "pages.img"), 50);
+    expect(await restore(id)).toMatchObject({ kind: "refused", message: expect.stringContaining("pages.img has 50 bytes") });
+  });
+
+  it("a file that is missing", async () => {
+    const id = await stored();
     await rm(join(folder(id), "pages.img"));
     expect(await restore(id)).toMatchObject({ kind: "refused", message: expect.stringContaining("pages.img is missing") });
-    expect(await readdir(folder(id))).not.toContain("pages.img");
   });
 
   it("another version of the driver, which is named", async () => {

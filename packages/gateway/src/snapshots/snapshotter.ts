@@ -13,6 +13,7 @@ import type { Sandbox } from "../sandboxes/sandboxTable.ts";
 import type { Delivery, Outbox } from "./callback.ts";
 import { callbackBody } from "./callbackBody.ts";
 import { EndedHolds } from "./endedHolds.ts";
+import { whyBeyondQuota } from "./quotaKeeper.ts";
 import { runSnapshot, thawOrEnd, type CancelReason, type SnapshotEnd, type SnapshotJob } from "./snapshotJob.ts";
 
 export interface SnapshotterOptions {
@@ -46,10 +47,12 @@ export class Snapshotter {
 
   /** Begins a snapshot and returns its id; the end is told by callback. */
   async begin(name: RunnerId, body: SnapshotBody): Promise<MemoryImageId> {
-    const { driver, table, clock, random } = this.#core;
+    const { driver, table, clock, random, staging } = this.#core;
     if (!driver.can.snapshot)
       throw new TorporError("not_supported", `Cannot snapshot ${name}: the ${driver.name} driver cannot save memory`);
     const full = await this.#core.diskRoom();
+    const beyondQuota = await whyBeyondQuota(this.#core, 1);
+    const memoryBytes = await this.#memoryOf(table.live(name));
     const sandbox = table.live(name);
     const { state } = sandbox.record;
     if (state === "freezing" || state === "held")
@@ -64,16 +67,26 @@ export class Snapshotter {
         `Cannot snapshot ${name}: ${this.#running.size} snapshots are being written, the limit of this node`,
       );
     if (full !== undefined) throw new TorporError("no_capacity", `Cannot snapshot ${name}: ${full}`);
+    if (beyondQuota !== undefined) throw new TorporError("memory_quota_exceeded", `Cannot snapshot ${name} on this node: ${beyondQuota}`);
+    const room = staging.reserve(memoryBytes, "sleep");
+    if (room === undefined)
+      throw new TorporError(
+        "no_capacity",
+        `Cannot snapshot ${name}: ${memoryBytes} bytes do not fit beside the ${staging.reservedBytes} that are being written and restored`,
+      );
     const imageId = MemoryImageId.parse(`mem_${newIdBody(clock.nowMs(), random)}`);
     const holdMs = body.extensions?.includes("hold") === true ? (body.hold_ms ?? this.#options.defaultHoldMs) : null;
     const pending: PendingSnapshot = { memoryImageId: imageId, callback: body.callback, holdMs, heldUntilMs: null };
     const written = table.move(sandbox, "freeze", { snapshot: pending });
-    const job: SnapshotJob = { sandbox, imageId, holdMs, abort: new AbortController() };
+    const job: SnapshotJob = { sandbox, imageId, holdMs, room, abort: new AbortController() };
     const done = sandbox.serial.run(() => written.then(() => this.#carryOut(job, pending)));
     this.#running.set(sandbox.record.id, { job, done });
     void done
       .catch((error: unknown) => this.#core.log.error({ err: error, sandbox: sandbox.record.id }, "a snapshot failed unforeseen"))
-      .finally(() => this.#running.delete(sandbox.record.id));
+      .finally(async () => {
+        this.#running.delete(sandbox.record.id);
+        await room.release();
+      });
     return imageId;
   }
 
@@ -185,6 +198,7 @@ export class Snapshotter {
   #measure(end: Exclude<SnapshotEnd, { kind: "failed" }>): void {
     this.#core.metrics.observeMs("torpor_gateway_frozen_seconds", end.frozenMs);
     this.#core.metrics.observeBytes("torpor_gateway_memory_image_bytes", end.sizeBytes);
+    this.#core.metrics.observeBytes("torpor_gateway_memory_image_plain_bytes", end.plainBytes);
   }
 
   async #tell(job: SnapshotJob, pending: PendingSnapshot, end: SnapshotEnd, durationMs: number): Promise<void> {
@@ -193,6 +207,12 @@ export class Snapshotter {
     await this.#outbox.send({ memoryImageId: job.imageId, url: pending.callback.url, body, untilMs }, (delivery) =>
       this.delivered(job.imageId, delivery),
     );
+  }
+
+  /** No more than this is written: what it occupies on the host, its kernel included. */
+  async #memoryOf({ record }: Sandbox): Promise<number> {
+    const usage = await this.#core.driver.usage(record.id);
+    return Math.min(usage?.memoryBytes ?? record.memoryBytes, record.memoryBytes);
   }
 
   #holderOf(imageId: MemoryImageId): Sandbox | undefined {

@@ -16,5 +16,6 @@ export function refusalReasonOf(asked: Exclude<CallOutcome<unknown>, { kind: "ok
   if (asked.kind === "unreachable") return "gateway_unreachable";
   if (asked.status === 404) return "sandbox_gone";
   if (asked.status === 501) return "not_supported";
+  if (asked.code === "memory_quota_exceeded") return "quota_exceeded";
   return asked.status === 409 || asked.status === 503 || asked.status === 429 ? "gateway_busy" : "checkpoint_failed";
 }

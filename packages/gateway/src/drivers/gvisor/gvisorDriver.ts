@@ -4,7 +4,7 @@
 //   G2  What a sandbox has on the host is written down before it is made, and freed by `destroy` whatever step was reached.
 //   G3  Saving is always pause, then checkpoint with --leave-running: whatever fails, the guest is intact and can go on.
 //   G4  A restore counts when `wait --restore` says so: damaged files show there and not before.
-import { SandboxFolder, listFolders } from "./sandboxFolder.ts";
+import { SandboxFolder, TOLD_BYTES, listFolders } from "./sandboxFolder.ts";
 import type {
   ComputeDriver,
   FoundSandbox,
@@ -20,12 +20,13 @@ import type {
   ThawOutcome,
 } from "../driver.ts";
 import { bundleConfig } from "./bundle.ts";
-import { cgroupUsage } from "./cgroups.ts";
+import { cgroupUsage, liftMemoryLimit, restoreMemoryLimit } from "./cgroups.ts";
+import { complaintOf } from "./complaint.ts";
 import { detach, disposeGvisor, type GvisorParts } from "./parts.ts";
 import type { ExecResult } from "./exec.ts";
 import type { Link } from "./network.ts";
 import type { StartCall } from "./runsc.ts";
-import { attempt, deleteContainer, textOf } from "./deletion.ts";
+import { attempt, deleteContainer } from "./deletion.ts";
 
 /** Made by `startGvisorDriver`. */
 export class GvisorDriver implements ComputeDriver {
@@ -78,7 +79,7 @@ export class GvisorDriver implements ComputeDriver {
     if (result.code !== 0) return await this.#giveUp(id, await this.#failure(id, result));
     const restoreMs = clock.monotonicMs() - startedMs;
     const confirmed = await runsc.waitRestored(id); // G4
-    if (confirmed.code !== 0) return { kind: "unknown", message: `Cannot finish restoring ${id}: ${textOf(confirmed)}` };
+    if (confirmed.code !== 0) return { kind: "unknown", message: `Cannot finish restoring ${id}: ${complaintOf(confirmed)}` };
     this.#watchSoon(id);
     return { kind: "started", address: link.address, timingMs: { restoreMs, confirmMs: clock.monotonicMs() - startedMs - restoreMs } };
   }
@@ -89,29 +90,30 @@ export class GvisorDriver implements ComputeDriver {
     const state = await this.#parts.runsc.state(id);
     if (state?.status === "paused") return { kind: "frozen" };
     if (state === undefined || state.status === "stopped") return { kind: "gone" };
-    return { kind: "failed", message: textOf(result) };
+    return { kind: "failed", message: complaintOf(result) };
   }
 
   async save(id: SandboxId, dir: string, signal: AbortSignal): Promise<SaveOutcome> {
+    // Its kernel writes the files, so in memory they count as the sandbox's: with its limit on, the guest would be killed for them
+    await liftMemoryLimit(this.#parts.cgroups, id);
     const result = await this.#parts.runsc.checkpoint(id, dir, signal);
     if (result.end === "aborted") return { kind: "canceled" };
     if (result.code === 0) return { kind: "saved" };
-    const message = textOf(result);
-    // What runsc prints then is long and may hold pieces of the guest's memory
-    if (/no space left|disk quota/i.test(result.stderr))
-      return { kind: "failed", reason: "disk_full", message: "the disk of the memory images is full" };
+    const message = complaintOf(result);
+    if (/no space left|disk quota/i.test(result.stderr)) return { kind: "failed", reason: "no_room", message };
     const state = await this.#parts.runsc.state(id);
     if (state === undefined || state.status === "stopped") return { kind: "failed", reason: "sandbox_gone", message };
     return { kind: "failed", reason: result.end === "timed_out" ? "timed_out" : "checkpoint_failed", message };
   }
 
   async thaw(id: SandboxId): Promise<ThawOutcome> {
+    await restoreMemoryLimit(this.#parts.cgroups, id, await this.#folder(id).memoryLimit());
     const result = await this.#parts.runsc.resume(id);
     if (result.code === 0) return { kind: "thawed" };
     const state = await this.#parts.runsc.state(id);
     if (state?.status === "running") return { kind: "thawed" };
     if (state === undefined || state.status === "stopped") return { kind: "gone" };
-    return { kind: "failed", message: textOf(result) };
+    return { kind: "failed", message: complaintOf(result) };
   }
 
   async destroy(id: SandboxId): Promise<void> {
@@ -157,6 +159,10 @@ export class GvisorDriver implements ComputeDriver {
   async usage(id: SandboxId): Promise<SandboxUsage | undefined> {
     if (!this.#links.has(id)) return undefined;
     return await cgroupUsage(this.#parts.cgroups, id);
+  }
+
+  output(id: SandboxId): Promise<string> {
+    return this.#folder(id).outputTail(TOLD_BYTES);
   }
 
   onExit(listener: (exit: SandboxExit) => void): void {
@@ -213,9 +219,9 @@ export class GvisorDriver implements ComputeDriver {
     }
   }
 
-  /** runsc writes its complaint to the sandbox's output. */
+  /** runsc writes its complaint to the sandbox's output, among what the guest printed. */
   async #complaint(id: SandboxId, result: ExecResult): Promise<string> {
-    return `runsc ${result.end}, status ${result.code}: ${(await this.#folder(id).outputTail(2_000)).trim() || result.stderr}`;
+    return complaintOf({ ...result, stderr: `${result.stderr}\n${await this.#folder(id).outputTail(2_000)}` });
   }
 
   /** A call that was cut off may have come far enough to run the guest. */

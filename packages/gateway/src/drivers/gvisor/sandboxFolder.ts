@@ -12,9 +12,15 @@ const Lease = z.object({
 });
 export type Lease = z.infer<typeof Lease>;
 
+const Limits = z.object({
+  linux: z.object({ resources: z.object({ memory: z.object({ limit: z.number() }).optional() }) }),
+});
+
 /** Output beyond this is dropped, oldest first. Checked every few seconds, so a fast writer is over it for a moment. */
 const MAX_OUTPUT_BYTES = 8 * 1024 * 1024;
 const KEPT_OUTPUT_BYTES = 512 * 1024;
+/** So much of it is told. */
+export const TOLD_BYTES = 16 * 1024;
 
 /** Paths and small files of one sandbox. */
 export class SandboxFolder {
@@ -47,6 +53,12 @@ export class SandboxFolder {
 
   async writeConfig(config: Readonly<Record<string, unknown>>): Promise<void> {
     await writeFile(join(this.dir, "config.json"), JSON.stringify(config), { mode: 0o600 }); // holds the task's environment
+  }
+
+  /** The limit that its configuration names; undefined when it names none. */
+  async memoryLimit(): Promise<number | undefined> {
+    const text = await readFile(join(this.dir, "config.json"), "utf8").catch(() => undefined);
+    return text === undefined ? undefined : Limits.parse(JSON.parse(text)).linux.resources.memory?.limit;
   }
 
   /** Opened for appending: what is cut off by us leaves no hole, and what the guest writes after a restore overwrites nothing. */

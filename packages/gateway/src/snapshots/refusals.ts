@@ -1,0 +1,19 @@
+import type { MemoryImageId } from "@torpor/contracts";
+
+/** So many are remembered; an older one is answered as if nobody knew of it. */
+const REMEMBERED = 4_096;
+
+/** Why memory images were refused, so that whoever asks again after a lost answer hears the cause, though the files are gone. */
+export class Refusals {
+  readonly #causes = new Map<MemoryImageId, string>();
+
+  get(id: MemoryImageId): string | undefined {
+    return this.#causes.get(id);
+  }
+
+  set(id: MemoryImageId, cause: string): void {
+    this.#causes.set(id, cause);
+    const oldest = this.#causes.keys().next();
+    if (this.#causes.size > REMEMBERED && oldest.done !== true) this.#causes.delete(oldest.value);
+  }
+}
