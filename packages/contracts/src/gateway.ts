@@ -41,7 +41,14 @@ export const InstanceView = z.object({
 export type InstanceView = z.infer<typeof InstanceView>;
 
 const Timing = z.record(z.string(), z.number());
-const InstanceReply = z.object({ id: z.string(), address: z.string().nullish(), _timing: Timing.optional() });
+const InstanceReply = z.object({
+  id: z.string(),
+  address: z.string().nullish(),
+  _timing: Timing.optional(),
+  /** How a fresh sandbox was started, and why it is no clone of a template. */
+  start: z.enum(["clone", "cold"]).optional(),
+  start_reason: z.string().optional(),
+});
 
 /**
  * `hold`: the sandbox stays frozen after its files are written, until `commit` (destroys it) or `abort` (thaws it and deletes
@@ -126,6 +133,15 @@ export const MemoryImageView = z.object({
 });
 export type MemoryImageView = z.infer<typeof MemoryImageView>;
 
+const MachineConfig = z.object({ cpu: z.number().positive().max(1024), memory_gb: z.number().positive().max(4096) });
+
+/** What came of each template that was asked for. `error`: the first that there was. */
+export const TemplateResults = z.object({
+  results: z.array(z.object({ machine_config: MachineConfig, error: z.string().optional() })),
+  error: z.string().optional(),
+});
+export type TemplateResults = z.infer<typeof TemplateResults>;
+
 /** Something that happened to a sandbox without being asked for. */
 export const InstanceEvent = z.object({
   cursor: z.number().int(),
@@ -207,10 +223,20 @@ export const gateway = {
     reply: z.undefined(),
     status: 204,
   }),
+  /**
+   * Makes templates of an image, one for each machine, from which its sandboxes are then cloned. Idempotent: what is there is not
+   * made again. With `background` the answer is 202 and empty, and the callback is sent the results with `status` (`completed`,
+   * `failed`), `image` and its metadata, signed like a snapshot's. 501 where the node makes none.
+   */
   createTemplate: route("POST", "/api/templates", {
     auth: "gateway",
-    body: z.looseObject({ image: z.string(), machine_configs: z.array(z.object({ cpu: z.number(), memory_gb: z.number() })) }),
-    reply: z.looseObject({}),
+    body: z.object({
+      image: z.string().min(1).max(1024),
+      machine_configs: z.array(MachineConfig).max(16),
+      background: z.boolean().optional(),
+      callback: z.object({ url: z.url({ protocol: /^https?$/ }).max(2048), metadata: Text.default({}) }).optional(),
+    }),
+    reply: TemplateResults.optional(),
   }),
   /** Long poll: what happened after `after`, in order; waits up to `wait_ms` for something. A cursor from before a restart of the gateway starts anew. */
   events: route("GET", "/api/events", {

@@ -27,6 +27,9 @@ export const GATEWAY_SETTINGS = {
   TORPOR_GATEWAY_SANDBOX_DISK_BYTES: "How much a sandbox may write to its file system. Default 4 GiB",
   TORPOR_CPU_LIMIT:
     "weight: under load each sandbox gets the share that its machine names, and what is idle is anybody's. hard: never more than its machine names. Default weight",
+  TORPOR_GATEWAY_TEMPLATES: "on: sandboxes of an image are cloned from one that is booted already. off: each boots. Default off",
+  TORPOR_GATEWAY_MAX_TEMPLATES: "Templates that are kept, one for each image and machine. Default 32",
+  TORPOR_GATEWAY_MAX_TEMPLATE_BYTES: "Disk that templates may take, about 130 MB each. Default 8 GiB",
   TORPOR_GATEWAY_MAX_SANDBOXES: "Sandboxes at once. Default 500",
   TORPOR_GATEWAY_MAX_STARTS: "Sandboxes that start at once. Default 4",
   TORPOR_GATEWAY_MAX_SNAPSHOTS: "Snapshots that are written at once; more are refused. Default 4",
@@ -69,6 +72,9 @@ const Env = z.object({
     .optional(),
   TORPOR_GATEWAY_SANDBOX_DISK_BYTES: whole.min(1024 * 1024).default(4 * GIB),
   TORPOR_CPU_LIMIT: z.enum(["weight", "hard"]).default("weight"),
+  TORPOR_GATEWAY_TEMPLATES: z.enum(["on", "off"]).default("off"),
+  TORPOR_GATEWAY_MAX_TEMPLATES: whole.min(1).max(10_000).default(32),
+  TORPOR_GATEWAY_MAX_TEMPLATE_BYTES: whole.min(0).default(8 * GIB),
   TORPOR_GATEWAY_MAX_SANDBOXES: whole.min(1).max(100_000).default(500),
   TORPOR_GATEWAY_MAX_STARTS: whole.min(1).max(1_000).default(4),
   TORPOR_GATEWAY_MAX_SNAPSHOTS: whole.min(1).max(1_000).default(4),
@@ -123,6 +129,7 @@ export interface GatewayConfig {
   readonly addressBlock: string | undefined;
   readonly sandboxDiskBytes: number;
   readonly cpuLimit: CpuLimit;
+  readonly templates: { readonly enabled: boolean; readonly maxCount: number; readonly maxBytes: number };
   readonly maxSandboxes: number;
   readonly maxStarts: number;
   readonly maxSnapshots: number;
@@ -161,6 +168,11 @@ export function readGatewayConfig(env: Readonly<Record<string, string | undefine
     addressBlock: e.TORPOR_GATEWAY_ADDRESS_BLOCK,
     sandboxDiskBytes: e.TORPOR_GATEWAY_SANDBOX_DISK_BYTES,
     cpuLimit: e.TORPOR_CPU_LIMIT,
+    templates: {
+      enabled: e.TORPOR_GATEWAY_TEMPLATES === "on",
+      maxCount: e.TORPOR_GATEWAY_MAX_TEMPLATES,
+      maxBytes: e.TORPOR_GATEWAY_MAX_TEMPLATE_BYTES,
+    },
     maxSandboxes: e.TORPOR_GATEWAY_MAX_SANDBOXES,
     maxStarts: e.TORPOR_GATEWAY_MAX_STARTS,
     maxSnapshots: e.TORPOR_GATEWAY_MAX_SNAPSHOTS,

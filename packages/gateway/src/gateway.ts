@@ -2,19 +2,20 @@
 import { mkdir } from "node:fs/promises";
 import { TorporError } from "@torpor/contracts";
 import { startServer } from "@torpor/http";
-import { systemClock, systemRandom, type Clock, type Random, type Secret } from "@torpor/kernel";
+import { systemClock, systemRandom, type Clock, type Closable, type Random, type Secret } from "@torpor/kernel";
 import { createLog, createMetrics, type Log, type Metrics } from "@torpor/observe";
 import type { GatewayConfig } from "./config.ts";
 import type { Core } from "./core.ts";
 import type { ComputeDriver } from "./drivers/driver.ts";
 import { startGvisorDriver } from "./drivers/gvisor/index.ts";
 import { startProcessDriver } from "./drivers/process/processDriver.ts";
-import { createGraph, gatewayDir } from "./graph.ts";
+import { createGraph, gatewayDir, type Graph } from "./graph.ts";
+import { removeFiles } from "./removeFiles.ts";
 import { installStored, storedImages, type ImageSource } from "./images.ts";
 import { lockFolder } from "./instanceLock.ts";
-import { removeFiles } from "./removeFiles.ts";
 import { endAll, recover } from "./sandboxes/recovery.ts";
 import { httpPost } from "./snapshots/callback.ts";
+import { watchArrivals } from "./templates/arrivals.ts";
 
 /** What a gateway is given; everything has a real default. */
 export interface GatewayDependencies {
@@ -60,6 +61,8 @@ export async function startGateway(config: GatewayConfig, dependencies: GatewayD
   });
   const { core } = graph;
   await recover(graph);
+  await graph.templates.load();
+  const arrivals = graph.templates.isOn && dependencies.images === undefined ? await wantArrivals(config, graph, log) : undefined;
   const warnings = [...driver.warnings, ...core.staging.warnings];
   for (const warning of warnings) log.warn({}, warning);
   const server = await startServer({
@@ -83,6 +86,9 @@ export async function startGateway(config: GatewayConfig, dependencies: GatewayD
     close: once(async (options) => {
       core.events.close();
       graph.launcher.close();
+      arrivals?.close();
+      graph.templateRequests.close();
+      await graph.templates.close();
       await server.close();
       await graph.snapshotter.close();
       await graph.outbox.close();
@@ -95,6 +101,14 @@ export async function startGateway(config: GatewayConfig, dependencies: GatewayD
       await lock?.close();
     }),
   };
+}
+
+/** An image that comes to this node gets its templates at once. */
+function wantArrivals(config: GatewayConfig, { core, templates }: Graph, log: Log): Promise<Closable> {
+  return watchArrivals(config.imageStoreDir, log, async (reference, machines) => {
+    const image = await core.images.find(reference);
+    for (const machine of machines) templates.want(image, machine);
+  });
 }
 
 async function startDriver(config: GatewayConfig, dependencies: { clock: Clock; log: Log }): Promise<ComputeDriver> {

@@ -16,6 +16,9 @@ import { Keyring } from "./snapshots/keyring.ts";
 import { MemoryImages } from "./snapshots/memoryImages.ts";
 import { Snapshotter } from "./snapshots/snapshotter.ts";
 import { StagingArea } from "./snapshots/stagingArea.ts";
+import { TemplateFiles } from "./templates/templateFiles.ts";
+import { TemplateRequests } from "./templates/templateRequests.ts";
+import { Templates } from "./templates/templates.ts";
 
 export interface GraphDeps extends Pick<Core, "clock" | "random" | "log" | "metrics" | "driver" | "images"> {
   readonly post: Post;
@@ -26,6 +29,8 @@ export interface Graph {
   readonly outbox: Outbox;
   readonly snapshotter: Snapshotter;
   readonly launcher: Launcher;
+  readonly templates: Templates;
+  readonly templateRequests: TemplateRequests;
   readonly routes: Mounted[];
 }
 
@@ -56,9 +61,12 @@ export function createGraph(config: GatewayConfig, deps: GraphDeps): Graph {
   const dir = join(gatewayDir(config.stateDir), "outbox");
   const outbox = new Outbox({ dir, token: config.token, post, clock, random, log, metrics });
   const snapshotter = new Snapshotter(core, outbox, { maxWriting: config.maxSnapshots, defaultHoldMs: config.holdMs });
-  const launcher = new Launcher(core, { maxStarts: config.maxStarts, maxWaitingStarts: 64 });
+  const templates = new Templates(core, new TemplateFiles(join(gatewayDir(config.stateDir), "templates")), config.templates);
+  const templateRequests = new TemplateRequests({ core, templates, post, token: config.token });
+  const launcher = new Launcher(core, { maxStarts: config.maxStarts, maxWaitingStarts: 64, templates });
   driver.onExit((exit) => onExit(core, snapshotter, exit));
-  return { core, outbox, snapshotter, launcher, routes: gatewayRoutes({ core, launcher, snapshotter, stateDir: config.stateDir }) };
+  const routes = gatewayRoutes({ core, launcher, snapshotter, templates: templateRequests, stateDir: config.stateDir });
+  return { core, outbox, snapshotter, launcher, templates, templateRequests, routes };
 }
 
 /** The rest is for the database, task images, and what tasks write. */

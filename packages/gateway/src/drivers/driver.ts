@@ -110,6 +110,8 @@ export interface ComputeDriver extends Closable {
   adopt(id: SandboxId, metadata: Readonly<Record<string, string>>): Promise<"adopted" | "gone">;
   /** Asking is never an error; undefined for what is absent. */
   usage(id: SandboxId): Promise<SandboxUsage | undefined>;
+  /** The last 16 KiB that a sandbox printed; empty for what is absent. A driver that cannot tell makes no templates. */
+  output?(id: SandboxId): Promise<string>;
   /** `listener` hears of each exit that `destroy` did not cause, once. */
   onExit(listener: (exit: SandboxExit) => void): void;
 

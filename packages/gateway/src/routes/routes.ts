@@ -1,17 +1,19 @@
 // The HTTP contract: each route is one sentence about the pieces.
 import { gateway as contract, TorporError, type InstanceView, type MemoryImageView } from "@torpor/contracts";
-import { mounter, type Mounted } from "@torpor/http";
+import { Answer, mounter, type Mounted } from "@torpor/http";
 import type { Core } from "../core.ts";
 import { measureRoom } from "../room.ts";
 import type { Launcher } from "../sandboxes/launcher.ts";
 import type { Sandbox } from "../sandboxes/sandboxTable.ts";
 import type { FoundImage } from "../snapshots/memoryImages.ts";
 import type { Snapshotter } from "../snapshots/snapshotter.ts";
+import type { TemplateRequests } from "../templates/templateRequests.ts";
 
 export interface RouteParts {
   readonly core: Core;
   readonly launcher: Launcher;
   readonly snapshotter: Snapshotter;
+  readonly templates: TemplateRequests;
   readonly stateDir: string;
 }
 
@@ -68,10 +70,11 @@ function snapshotRoutes({ core, launcher, snapshotter }: RouteParts): Mounted[] 
   ];
 }
 
-function nodeRoutes({ core, stateDir }: RouteParts): Mounted[] {
+function nodeRoutes({ core, stateDir, templates }: RouteParts): Mounted[] {
   return [
-    mount(contract.createTemplate, async () => {
-      throw new TorporError("not_supported", "Cannot make a template: this gateway starts every sandbox from its image");
+    mount(contract.createTemplate, async ({ body }) => {
+      const results = await templates.take(body);
+      return results ?? new Answer(undefined, { status: 202 });
     }),
     mount(contract.events, async ({ query, signal }) => await core.events.after(query.after, query.wait_ms, signal)),
     mount(contract.node, async () => ({

@@ -10,6 +10,8 @@ import type { Core } from "../core.ts";
 import type { SandboxImage, SandboxSpec, StartOutcome } from "../drivers/driver.ts";
 import { UNREADABLE } from "../snapshots/memoryImages.ts";
 import { imageMismatch, plainSizeOf, whyTooSmall, type Manifest } from "../snapshots/manifest.ts";
+import { startFresh, type FreshStart } from "../templates/startFresh.ts";
+import type { Templates } from "../templates/templates.ts";
 import { concludeExit, endSandbox } from "./ending.ts";
 import { requestHash, type SandboxRecord } from "./record.ts";
 import type { Sandbox } from "./sandboxTable.ts";
@@ -19,12 +21,15 @@ export interface LauncherOptions {
   readonly maxStarts: number;
   /** Starts that wait for their turn; more are refused. */
   readonly maxWaitingStarts: number;
+  readonly templates: Templates;
 }
 
 export interface StartReply {
   readonly id: string;
   readonly address: string | null;
   readonly _timing?: Record<string, number>;
+  readonly start?: FreshStart["start"];
+  readonly start_reason?: string;
 }
 
 const GIB = 1024 ** 3;
@@ -32,11 +37,13 @@ const NEVER = new AbortController().signal;
 
 export class Launcher {
   readonly #core: Core;
+  readonly #options: LauncherOptions;
   readonly #limiter: Limiter;
   #closed = false;
 
   constructor(core: Core, options: LauncherOptions) {
     this.#core = core;
+    this.#options = options;
     this.#limiter = new Limiter({ limit: options.maxStarts, maxWaiting: options.maxWaitingStarts });
   }
 
@@ -58,9 +65,14 @@ export class Launcher {
       metadata: body.metadata,
       guestMetadata: {},
     });
-    return await this.#launch(record, async () => {
-      return await this.#core.driver.create(specOf(record, image, body.env));
+    let how: Pick<FreshStart, "start" | "start_reason"> | undefined;
+    const reply = await this.#launch(record, async () => {
+      const machine = { cpu: body.cpu, memoryGb: body.memory_gb };
+      const { outcome, ...rest } = await startFresh(this.#core, this.#options.templates, specOf(record, image, body.env), machine);
+      how = rest;
+      return outcome;
     });
+    return { ...reply, ...how };
   }
 
   /** Consumes a memory image and runs it (S1, S2, S3). */

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { CALLBACK_SIGNATURE_HEADER, gateway as contract, SnapshotCallback, TorporError } from "@torpor/contracts";
 import { RouteClient, type CallOutcome } from "@torpor/http";
+import { HOOK_OPTIONS } from "@torpor/image";
 import { ManualClock } from "@torpor/kernel";
 import { silentLog } from "@torpor/observe";
 import { readGatewayConfig, type GatewayConfig } from "../config.ts";
@@ -17,15 +18,17 @@ import type { ImageSource } from "../images.ts";
 export const TOKEN = "a-token-for-tests-0123456789";
 export { contract };
 
-/** Every reference that begins with `torpor/` is an image; the digest is made from the name. */
+/** Every reference that begins with `torpor/` is an image, and so is its digest; the digest is made from the name. */
 export const fakeImages: ImageSource = {
-  async find(reference): Promise<SandboxImage> {
+  async find(given): Promise<SandboxImage> {
+    const named = /^sha256-([0-9a-f]{64})$/.exec(given)?.[1];
+    const reference = named === undefined ? given : Buffer.from(named, "hex").toString().replaceAll("\0", "");
     if (!reference.startsWith("torpor/"))
       throw new TorporError("request_unprocessable", `Cannot use image ${reference}: no such image`, { param: "image" });
     return {
       digest: Buffer.from(reference).toString("hex").padEnd(64, "0"),
       rootfs: "/",
-      args: ["node"],
+      args: ["node", ...HOOK_OPTIONS, "runner"],
       workingDir: "/",
       user: { uid: 1000, gid: 1000 },
       env: {},

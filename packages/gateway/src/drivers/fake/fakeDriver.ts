@@ -2,6 +2,7 @@
 // and fails on request in the ways that hurt. Its host outlives it, as a real host does, so that a restart can be tried.
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { READY_LINE, ROLE_VARIABLE } from "@torpor/image";
 import { sleep, type Clock } from "@torpor/kernel";
 import type {
   ComputeDriver,
@@ -42,6 +43,8 @@ export class FakeHost {
   readonly sandboxes = new Map<SandboxId, FakeSandbox>();
   /** Every call in order, as `freeze sbx1`. */
   readonly calls: string[] = [];
+  /** What a sandbox that is to become a template prints. */
+  templateOutput: string = READY_LINE;
   readonly #faults = new Map<Call, Fault[]>();
   #addresses = 0;
 
@@ -169,6 +172,11 @@ export class FakeDriver implements ComputeDriver {
 
   async usage(id: SandboxId): Promise<SandboxUsage | undefined> {
     return this.#living(id) === undefined ? undefined : { memoryBytes: 1_000_000, processCount: 1 };
+  }
+
+  async output(id: SandboxId): Promise<string> {
+    const { host } = this.#options;
+    return host.sandboxes.get(id)?.spec.env[ROLE_VARIABLE] === undefined ? "" : host.templateOutput;
   }
 
   onExit(listener: (exit: SandboxExit) => void): void {
