@@ -34,6 +34,9 @@ const KILLS = [
   ["supervisor", "freezing"],
 ] as const;
 
+/** Between two kills the plane may get some work done. */
+const KILL_PAUSE_MS = 15_000;
+
 interface Cycle {
   readonly run: number;
   /** Where it was aimed, and the state in which the sandbox really was. */
@@ -68,10 +71,8 @@ process.exitCode = failures.length > 0 || left.length > 0 ? 1 : 0;
 async function soak(plane: BenchPlane) {
   const startedMs = performance.now();
   const over = new AbortController();
-  const killing = killParts(plane, over.signal);
-  const runs = await Promise.all(Array.from({ length: RUNS }, (_, index) => soakRun(plane, index)));
-  over.abort();
-  await killing;
+  const all = Promise.all(Array.from({ length: RUNS }, (_, index) => soakRun(plane, index))).finally(() => over.abort());
+  const [runs] = await Promise.all([all, killParts(plane, over.signal)]);
   return { runs, durationMs: performance.now() - startedMs };
 }
 
@@ -165,9 +166,6 @@ async function killParts(plane: BenchPlane, signal: AbortSignal): Promise<void> 
     await pause(KILL_PAUSE_MS);
   }
 }
-
-/** Between two kills the plane may get some work done. */
-const KILL_PAUSE_MS = 15_000;
 
 /** Live sandboxes; undefined while the gateway is away. */
 async function instances(plane: BenchPlane): Promise<readonly InstanceView[] | undefined> {
