@@ -20,7 +20,8 @@ export const CreateInstanceBody = z.object({
 });
 export type CreateInstanceBody = z.infer<typeof CreateInstanceBody>;
 
-export const InstanceState = z.enum(["starting", "running", "freezing", "held", "gone"]);
+/** `kept`: frozen, and its memory image may be restored; it is nobody's, and is destroyed or thawed before that happens. */
+export const InstanceState = z.enum(["starting", "running", "freezing", "held", "kept", "gone"]);
 export type InstanceState = z.infer<typeof InstanceState>;
 
 export const InstanceView = z.object({
@@ -41,6 +42,7 @@ export const InstanceView = z.object({
 export type InstanceView = z.infer<typeof InstanceView>;
 
 const Timing = z.record(z.string(), z.number());
+const Extensions = z.array(z.string().max(64)).max(16);
 const InstanceReply = z.object({
   id: z.string(),
   address: z.string().nullish(),
@@ -48,6 +50,8 @@ const InstanceReply = z.object({
   /** How a fresh sandbox was started, and why it is no clone of a template. */
   start: z.enum(["clone", "cold"]).optional(),
   start_reason: z.string().optional(),
+  /** Those that were asked for and granted; `thawed`, unasked, when the sandbox was kept frozen and goes on where it stood. */
+  extensions: Extensions.optional(),
 });
 
 /**
@@ -56,7 +60,7 @@ const InstanceReply = z.object({
  */
 export const SnapshotBody = z.object({
   callback: z.object({ url: z.url({ protocol: /^https?$/ }).max(2048), metadata: Text }),
-  extensions: z.array(z.string().max(64)).max(16).optional(),
+  extensions: Extensions.optional(),
   hold_ms: z.number().int().min(1000).max(300_000).optional(),
 });
 export type SnapshotBody = z.infer<typeof SnapshotBody>;
@@ -107,15 +111,25 @@ export type SnapshotCallback = z.infer<typeof SnapshotCallback>;
 export const CALLBACK_SIGNATURE_HEADER = "x-torpor-signature";
 export const CALLBACK_KEY_LABEL = "torpor-snapshot-callback-v1";
 
+/**
+ * `reserve`: the memory image stays on the disk, reserved for this sandbox, until it is deleted (the run goes on) or the sandbox
+ * ends (it may be restored again). For a sandbox that is made ready ahead of time and may come to nothing.
+ */
 export const RestoreBody = z.object({
   name: RunnerId,
   /** Served as it is at `/env` of the sandbox's metadata address, before the guest runs its first instruction. */
   metadata: Text,
   cpu: z.number().positive().max(1024),
   memory_gb: z.number().positive().max(4096),
+  /** Without them it keeps those it had when it was frozen. */
   labels: Labels.optional(),
+  extensions: Extensions.optional(),
 });
 export type RestoreBody = z.infer<typeof RestoreBody>;
+
+/** `keep_ms`: how long the frozen sandbox is worth keeping in memory, if there is enough of it; 0, or unset: not at all. */
+export const CommitBody = z.object({ keep_ms: z.number().int().min(0).max(86_400_000).optional() }).optional();
+export type CommitBody = z.infer<typeof CommitBody>;
 
 export const MemoryImageState = z.enum(["writing", "held", "stored", "consumed", "refused"]);
 export const MemoryImageView = z.object({
@@ -170,10 +184,8 @@ export const gateway = {
   deleteInstance: route("DELETE", "/api/instances/:name", { auth: "gateway", params: NameParams, reply: z.undefined(), status: 204 }),
   getInstance: route("GET", "/api/instances/:name", { auth: "gateway", params: NameParams, reply: InstanceView }),
   listInstances: route("GET", "/api/instances", { auth: "gateway", reply: z.object({ instances: z.array(InstanceView) }) }),
-  /**
-   * Begins a snapshot; its end is told by callback. A frozen sandbox is refused with 409 `sandbox_frozen`; a full queue, or no memory
-   * to write it through, with 503; memory images beyond the node's quota with 507 `memory_quota_exceeded`.
-   */
+  /** Begins a snapshot; its end is told by callback. A frozen sandbox is refused with 409 `sandbox_frozen`; a full queue, or
+   * no memory to write it through, with 503; memory images beyond the node's quota with 507 `memory_quota_exceeded`. */
   snapshotInstance: route("POST", "/api/instances/:name/snapshot", {
     auth: "gateway",
     params: NameParams,
@@ -189,13 +201,15 @@ export const gateway = {
   }),
   listSnapshots: route("GET", "/api/snapshots", { auth: "gateway", reply: z.object({ snapshots: z.array(MemoryImageView) }) }),
   /**
-   * Destroys the held sandbox; the memory image may be restored from now on, not before (L5). Idempotent. 409 `snapshot_stale`
+   * Destroys the held sandbox; the memory image may be restored from now on, not before (L5). With `keep_ms` a gateway that has
+   * memory to spare may keep it frozen instead: `kept`. Whoever restores the image then gets it thawed. Idempotent. 409 `snapshot_stale`
    * when it was thawed already or is still being written, 404 `memory_image_gone` when nobody remembers it.
    */
   commitSnapshot: route("POST", "/api/snapshots/:snapshotId/commit", {
     auth: "gateway",
     params: ImageParams,
-    reply: z.object({ outcome: z.literal("committed") }),
+    body: CommitBody,
+    reply: z.object({ outcome: z.enum(["committed", "kept"]) }),
   }),
   /** Thaws the held sandbox and deletes the files. Idempotent. */
   abortSnapshot: route("POST", "/api/snapshots/:snapshotId/abort", {
@@ -257,6 +271,8 @@ export const gateway = {
       /** Disk that memory images take, and may take. */
       memoryImages: z.object({ usedBytes: z.number(), quotaBytes: z.number() }).optional(),
       warnings: z.array(z.string()),
+      /** What may be asked for beyond the shared contract: `hold`, `reserve`, `keep`. */
+      extensions: z.array(z.string()).optional(),
       /**
        * Where a sandbox finds the services of the gateway's setting, by their `host:port`. Whoever writes a sandbox's environment
        * puts these in. `metadata_url` is null where a sandbox has no metadata.

@@ -78,6 +78,7 @@ function createRoutes(kit: Kit, { intents, waits, rearm, noSleepReason }: Sleep,
     intents,
     rearm,
     waits,
+    onWoke: (durationMs) => kit.costs.woke(durationMs),
     notify,
     onSign: (runId, runnerId) => onSign(kit, launch, { runId, runnerId }),
     onStarted: (runId, runnerId) => handOffs?.started(runId, runnerId),
@@ -138,9 +139,10 @@ function onGatewayEvent({ runners }: Kit, { intents }: Sleep, { endings }: Care,
   else if (runner.phase === "frozen" && intents.of(runner.runId ?? "") === undefined) runner.phase = "running";
 }
 
-async function onNotify({ base, runners, notify }: Kit, { intents }: Sleep, runId: string): Promise<void> {
+async function onNotify({ base, runners, notify, early }: Kit, { intents }: Sleep, runId: string): Promise<void> {
   const holder = runners.holderOf(runId);
   if (holder !== undefined) notify(holder, runId);
+  if (holder?.ahead != null) await early.wakes?.look(runId);
   if (intents.of(runId) === undefined) return;
   const latest = await base.platform.latest(runId);
   if (latest.kind === "ok") intents.observe(runId, latest.body.snapshot.friendlyId, latest.body.snapshot.executionStatus);

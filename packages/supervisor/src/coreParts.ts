@@ -17,7 +17,10 @@ import { Endings } from "./runners/endings.ts";
 import { Lineages } from "./runners/lineages.ts";
 import type { Runner } from "./runners/runner.ts";
 import { Runners } from "./runners/runners.ts";
+import { aheadMetadata } from "./sleep/aheadMetadata.ts";
+import { EarlyWakes } from "./sleep/earlyWakes.ts";
 import { NodeCosts } from "./sleep/nodeCosts.ts";
+import { tellWoken } from "./sleep/wakeTeller.ts";
 import { Callbacks } from "./snapshot/callbacks.ts";
 import { ImageKeeper } from "./snapshot/imageKeeper.ts";
 import type { Sleep } from "./sleepParts.ts";
@@ -75,6 +78,7 @@ export function createKit(config: SupervisorConfig, deps: CoreDeps) {
     state: { ready: false, draining: false },
     /** Where runners wait for another run; null when none are kept here. */
     warm,
+    early: { wakes: null } as { wakes: EarlyWakes | null },
     signs: new WarmSigns(clock),
     timeline: new Timeline(base),
     room: new NodeRoom({ ...base, ...config.dequeue, costs }),
@@ -100,7 +104,29 @@ export function createLaunch(kit: Kit, { intents, waits }: Sleep, { endings }: C
   const { address, broker } = deps;
   const retire = (runner: Runner): Promise<void> => endings.retire(runner);
   const placer = new Placer({ ...base, attempts: config.gateway.createAttempts, retryBaseMs: config.gateway.createRetryBaseMs });
-  const restorer = new Restorer({ ...base, config, placer, runners, intents, waits, lineages, address, notify, retire });
+  const draining = (): boolean => state.draining;
+  const early = new EarlyWakes({
+    ...base,
+    ...kit,
+    retire,
+    draining,
+    metadataOf: (name, run) => aheadMetadata(config, { name, run, address: address() }),
+  });
+  kit.early.wakes = early;
+  const restorer = new Restorer({
+    ...base,
+    config,
+    placer,
+    runners,
+    intents,
+    waits,
+    early,
+    lineages,
+    address,
+    notify,
+    retire,
+    tellWoken: (woken) => tellWoken({ ...base, timeline }, woken),
+  });
   const { warmStart } = config;
   const onMissed = (message: DequeuedMessage): void => void launcher.launchCold(message);
   const handOffs =
@@ -108,7 +134,6 @@ export function createLaunch(kit: Kit, { intents, waits }: Sleep, { endings }: C
       ? null
       : new HandOffs({ ...base, broker, verifyDelayMs: warmStart.verifyDelayMs, onMissed });
   const deploymentIdFor = (message: DequeuedMessage): Promise<string> => deploymentId(config, message);
-  const draining = (): boolean => state.draining;
   const launcher: Launcher = new Launcher({
     ...base,
     config,
@@ -126,7 +151,7 @@ export function createLaunch(kit: Kit, { intents, waits }: Sleep, { endings }: C
     onArrival: noteArrival,
     makeRoom: async (needs, free) => await kit.warm.door?.makeRoom(needs, free),
   });
-  return { launcher, handOffs };
+  return { launcher, handOffs, earlyWakes: early };
 }
 
 async function deploymentId(config: SupervisorConfig, message: DequeuedMessage): Promise<string> {

@@ -57,7 +57,7 @@ export async function drain(
   core.state.draining = true;
   core.handOffs?.close();
   core.warm.door?.clear();
-  const drained = Promise.all([core.consumers.drain(), core.intents.drain()]);
+  const drained = Promise.all([core.consumers.drain(), core.intents.drain(), core.earlyWakes.close()]);
   const limit = new AbortController();
   const late = sleep(deps.clock, config.drainMs, limit.signal).then(() => "late" as const);
   const end = await Promise.race([drained.then(() => "drained" as const), late]);

@@ -32,7 +32,7 @@ export function createSleep(kit: Kit) {
     heartbeatMs: config.runner.heartbeatSeconds * 1000,
     callbackUrl: kit.deps.callbackUrl,
     onEnded: (intent, failure) => intents.ended(intent, failure),
-    onAsleep: (runner, imageId) => fallAsleep(kit, runner, imageId),
+    onAsleep: (runner, imageId) => fallAsleep(kit, waits, runner, imageId),
     onFroze: (frozenMs) => costs.froze(frozenMs),
   });
   const intents: Intents = new Intents({
@@ -68,10 +68,14 @@ function makeRoom({ runners, base }: Kit, { intents, waits }: { intents: Intents
   for (const runId of whoMakesRoom(missing, waiting)) intents.hasten(runId);
 }
 
-function fallAsleep({ lineages, images, runners, sockets }: Kit, runner: Runner, imageId: string): void {
-  if (runner.runId !== null) {
-    lineages.remember(runner.runId, runner);
-    images.keep(runner.runId, imageId);
+function fallAsleep({ lineages, images, runners, sockets, early }: Kit, waits: Waits, runner: Runner, imageId: string): void {
+  const { runId, room, attemptNumber, serves, taskId } = runner;
+  if (runId !== null) {
+    lineages.remember(runId, runner);
+    images.keep(runId, imageId);
+    const { endsAtMs = null, snapshotId = "" } = waits.of(runId) ?? {};
+    const lineage = [...runner.lineage, runner.name];
+    if (endsAtMs !== null) early.wakes?.asleep({ runId, imageId, snapshotId, taskId, attemptNumber, room, lineage, serves, endsAtMs });
   }
   sockets.drop(runner);
   runners.remove(runner.name);

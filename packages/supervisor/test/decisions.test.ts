@@ -1,6 +1,6 @@
 import { gateway } from "@torpor/contracts";
 import { afterEach, describe, expect, it } from "vitest";
-import { TestNode, type NodeOptions, type TestRunner } from "./node.ts";
+import { TestNode, type NodeOptions } from "./node.ts";
 
 let node: TestNode;
 afterEach(() => node.kill());
@@ -11,16 +11,10 @@ async function started(options: NodeOptions = {}): Promise<TestNode> {
   return await node.start();
 }
 
-/** A run that begins a wait of which the platform tells the end, in so many ms. */
-async function waitingUntil(inMs: number | null, types: ("DATETIME" | "MANUAL")[] = ["DATETIME"]): Promise<TestRunner> {
-  const runner = await node.executing();
-  const knownEndAt = inMs === null ? {} : { knownEndAt: new Date(node.clock.nowMs() + inMs) };
-  runner.snapshotId = node.platform.block(runner.runId, undefined, { types, ...knownEndAt });
-  const asked = runner.snapshotId;
-  runner.snapshotId = asked.replace(/\d+$/, (digits) => String(Number(digits) - 1).padStart(digits.length, "0"));
-  await runner.since();
-  await runner.suspend();
-  return runner;
+/** Four sandboxes of half a GiB fill the node from now on. */
+async function shrink(): Promise<void> {
+  node.gateway.memoryTotalBytes = 2 * 1024 ** 3;
+  await node.core.room.refresh();
 }
 
 const scheduled = (runId: string) =>
@@ -29,7 +23,7 @@ const scheduled = (runId: string) =>
 describe("a wait whose end the platform tells", () => {
   it("and which is far sleeps at once, half a second after it asked, and its timeline says why", async () => {
     await started();
-    const runner = await waitingUntil(3_600_000);
+    const runner = await node.waitingFor({ inMs: 3_600_000 });
     await node.clock.advance(400);
     expect(node.gateway.instance(runner.name).state).toBe("running");
     await node.clock.advance(800);
@@ -43,7 +37,7 @@ describe("a wait whose end the platform tells", () => {
 
   it("and which is near stays awake, and its timeline says why", async () => {
     await started();
-    const runner = await waitingUntil(6_000);
+    const runner = await node.waitingFor({ inMs: 6_000 });
     await node.clock.advance(5_900);
     node.platform.wake(runner.runId);
     await node.clock.advance(20_000);
@@ -53,14 +47,14 @@ describe("a wait whose end the platform tells", () => {
 
   it("and which does not end when it should sleeps after all", async () => {
     await started();
-    const runner = await waitingUntil(6_000);
+    const runner = await node.waitingFor({ inMs: 6_000 });
     await node.clock.advance(28_000);
     expect(node.platform.status(runner.runId)).toBe("SUSPENDED");
   });
 
   it("and which only ends by then at the latest is held for a while, because it may end sooner", async () => {
     await started();
-    const runner = await waitingUntil(3_600_000, ["MANUAL"]);
+    const runner = await node.waitingFor({ inMs: 3_600_000, types: ["MANUAL"] });
     await node.clock.advance(5_000);
     expect(node.platform.status(runner.runId)).toBe("EXECUTING_WITH_WAITPOINTS");
     await node.clock.advance(25_000);
@@ -81,12 +75,12 @@ describe("a wait of which nothing is told", () => {
   it("sleeps sooner once its task's waits have been long", async () => {
     await started();
     for (let wait = 0; wait < 12; wait++) {
-      const runner = await waitingUntil(null, ["MANUAL"]);
+      const runner = await node.waitingFor({ inMs: null, types: ["MANUAL"] });
       await node.clock.advance(60_000);
       node.platform.wake(runner.runId);
       await node.clock.advance(1_000);
     }
-    const runner = await waitingUntil(null, ["MANUAL"]);
+    const runner = await node.waitingFor({ inMs: null, types: ["MANUAL"] });
     await node.clock.advance(1_500);
     expect(node.platform.status(runner.runId)).toBe("SUSPENDED");
     expect(scheduled(runner.runId)?.properties).toMatchObject({ decision: "learned" });
@@ -94,18 +88,12 @@ describe("a wait of which nothing is told", () => {
 });
 
 describe("when room runs out", () => {
-  /** Four sandboxes of half a GiB fill the node. */
-  const full = async (): Promise<void> => {
-    node.gateway.memoryTotalBytes = 2 * 1024 ** 3;
-    await node.core.room.refresh();
-  };
-
   it("the run that waits longest sleeps at once, and no more than are needed", async () => {
     await started();
     const executing = await node.executing();
-    const short = await waitingUntil(6_000);
-    const long = await waitingUntil(7_000);
-    await full();
+    const short = await node.waitingFor({ inMs: 6_000 });
+    const long = await node.waitingFor({ inMs: 7_000 });
+    await shrink();
     await node.executing(); // the node is full now: it looks for room before it asks for more
     await node.clock.advance(2_000);
     expect(node.platform.status(long.runId)).toBe("SUSPENDED");
@@ -117,7 +105,7 @@ describe("when room runs out", () => {
   it("a run that executes is never touched, even when nobody waits", async () => {
     await started();
     const runners = [await node.executing(), await node.executing(), await node.executing()];
-    await full();
+    await shrink();
     runners.push(await node.executing());
     await node.clock.advance(10_000);
     expect(node.gatewayLink.countOf(gateway.snapshotInstance)).toBe(0);
@@ -126,7 +114,7 @@ describe("when room runs out", () => {
 
   it("on the machine itself, whatever was given out on paper, those who wait sleep at once", async () => {
     await started();
-    const runner = await waitingUntil(6_000);
+    const runner = await node.waitingFor({ inMs: 6_000 });
     node.gateway.memoryAvailableBytes = 100 * 1024 ** 2;
     await node.core.room.refresh();
     await node.clock.advance(1_500);

@@ -28,7 +28,9 @@ interface FakeInstance {
 interface FakeImage {
   readonly id: string;
   readonly name: string;
-  state: "writing" | "held" | "stored" | "consumed";
+  state: "writing" | "held" | "stored" | "reserved" | "consumed";
+  /** The sandbox that it is reserved for. */
+  reservedFor?: string;
   readonly createdAt: Date;
 }
 
@@ -133,6 +135,7 @@ export class FakeGateway {
     const instance = this.instance(name);
     this.instances.delete(name);
     this.#pending.delete(name);
+    this.#giveBack(name);
     this.#event({ type: "exited", name, id: instance.id, exitCode, reason });
   }
 
@@ -185,6 +188,7 @@ export class FakeGateway {
         const { imageId = null } = this.instances.get(params.name) ?? {};
         if (imageId !== null && this.images.get(imageId)?.state !== "stored") this.images.delete(imageId);
         if (this.instances.delete(params.name)) this.#options.host?.destroy(params.name);
+        this.#giveBack(params.name);
         return undefined;
       }),
       mount(routes.snapshotInstance, async ({ params, body }) => this.#snapshot(params.name, body)),
@@ -194,10 +198,12 @@ export class FakeGateway {
           throw new TorporError("memory_image_gone", `Cannot restore ${params.snapshotId}: it is gone`);
         if (image.state !== "stored") throw new TorporError("sandbox_frozen", `Cannot restore ${params.snapshotId}: it is ${image.state}`);
         if (this.instances.has(body.name)) throw new TorporError("name_taken", `Cannot restore as ${body.name}`);
-        image.state = "consumed";
+        const isReserved = this.#isOurs && body.extensions?.includes("reserve") === true;
+        image.state = isReserved ? "reserved" : "consumed";
+        if (isReserved) image.reservedFor = body.name;
         const reply = this.#create(body.name, body.metadata, {});
         this.#options.host?.restore(image.name, body.name, body.metadata);
-        return reply;
+        return isReserved ? { ...reply, extensions: ["reserve"] } : reply;
       }),
     ];
     return this.#isOurs ? [...shared, ...this.#ownRoutes()] : shared;
@@ -223,7 +229,7 @@ export class FakeGateway {
       mount(routes.listSnapshots, async () => ({
         snapshots: [...this.images.values()].map((image) => ({
           id: image.id,
-          state: image.state,
+          state: image.state === "reserved" ? "consumed" : image.state,
           instanceName: image.name,
           image: "img",
           sizeBytes: 1000,
@@ -261,6 +267,7 @@ export class FakeGateway {
         memoryAvailableBytes: this.memoryAvailableBytes ?? this.memoryTotalBytes,
         diskFreeBytes: 1e12,
         warnings: [],
+        extensions: ["hold", "reserve"],
       })),
       mount(routes.events, async ({ query, signal }) => {
         if (this.#events.every(({ cursor }) => cursor <= query.after)) {
@@ -274,6 +281,11 @@ export class FakeGateway {
         return { events, next: events.at(-1)?.cursor ?? query.after };
       }),
     ];
+  }
+
+  /** A sandbox ended that was made ready ahead of time: its image may be restored again. */
+  #giveBack(name: string): void {
+    for (const image of this.images.values()) if (image.state === "reserved" && image.reservedFor === name) image.state = "stored";
   }
 
   get #isOurs(): boolean {

@@ -1,4 +1,5 @@
 // A node for tests: the real supervisor between a small platform and a small gateway, on a clock that the test turns.
+import type { WaitFacts } from "@torpor/contracts";
 import { ManualClock, type Random } from "@torpor/kernel";
 import { createMetrics, silentLog } from "@torpor/observe";
 import type { RouteCaller } from "../src/callers.ts";
@@ -126,6 +127,16 @@ export class TestNode {
   async waiting(): Promise<TestRunner> {
     const runner = await this.executing();
     runner.snapshotId = this.platform.block(runner.runId);
+    await runner.suspend();
+    return runner;
+  }
+
+  /** The same, of a run of whose wait the platform tells what it knows; the runner has seen that. */
+  async waitingFor(wait: { readonly inMs: number | null; readonly types?: WaitFacts["types"] }): Promise<TestRunner> {
+    const runner = await this.executing();
+    const knownEndAt = wait.inMs === null ? {} : { knownEndAt: new Date(this.clock.nowMs() + wait.inMs) };
+    this.platform.block(runner.runId, undefined, { types: wait.types ?? ["DATETIME"], ...knownEndAt });
+    await runner.since();
     await runner.suspend();
     return runner;
   }

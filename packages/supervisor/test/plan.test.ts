@@ -119,6 +119,7 @@ describe("a sandbox that is found at a start", () => {
     attemptNumber: 1,
     room: { cpu: 1, memoryGib: 1 },
     isRestored: false,
+    isAhead: false,
   };
   const ours = { checkpoint: { id: "c", friendlyId: "c", type: "COMPUTE", location: "mem_1" } };
 

@@ -30,6 +30,7 @@ export class NodeRoom {
   #canSnapshot = false;
   #isForeign = false;
   #isTight = false;
+  #extensions: ReadonlySet<string> = new Set();
   #lackedMs = Number.NEGATIVE_INFINITY;
   /** Told each time room is found missing, with how much. */
   onShort: (missing: Room) => void = () => {};
@@ -69,7 +70,13 @@ export class NodeRoom {
     this.#deps.costs.resize({ cpuTotal, memoryTotalBytes });
     this.#total = { cpu: cpuTotal * this.#deps.cpuOvercommit, memoryGib: (memoryTotalBytes / GIB) * this.#deps.memoryOvercommit };
     this.#canSnapshot = canSnapshot;
+    this.#extensions = new Set(node.body.extensions);
     return true;
+  }
+
+  /** Whether the gateway may be asked for something beyond the shared contract. */
+  can(extension: "reserve" | "keep"): boolean {
+    return this.#extensions.has(extension);
   }
 
   /** What is left beside what is placed. */

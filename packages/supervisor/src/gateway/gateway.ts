@@ -59,8 +59,11 @@ export class Gateway {
     return this.#caller.call(routes.listSnapshots, { timeoutMs: SHORT_TIMEOUT_MS });
   }
 
-  commit(imageId: string) {
-    return this.#caller.call(routes.commitSnapshot, { params: imageOf(imageId) });
+  commit(imageId: string, keepMs = 0) {
+    return this.#caller.call(routes.commitSnapshot, {
+      params: imageOf(imageId),
+      ...(keepMs === 0 ? {} : { body: { keep_ms: Math.round(keepMs) } }),
+    });
   }
 
   abort(imageId: string) {

@@ -77,13 +77,13 @@ export class Launcher {
   }
 
   async #carryOut(message: DequeuedMessage, canAskWarm: boolean): Promise<void> {
-    const { room, runners, draining } = this.#deps;
+    const { room, runners, restorer, draining } = this.#deps;
     const { checkpoint } = message;
     const { free, isEmpty } = room.view(runners.placed());
     const plan = planLaunch({
       hasCheckpoint: checkpoint !== undefined,
       hasImage: message.image !== undefined,
-      needs: roomOf(message),
+      needs: restorer.hasSandboxOf(message.run.friendlyId) ? { cpu: 0, memoryGib: 0 } : roomOf(message),
       free,
       idle: runners.idle(),
       nodeIsEmpty: isEmpty,
@@ -186,7 +186,8 @@ export class Launcher {
     const result = await restorer.restore(message);
     if (result.kind === "restored") {
       this.#tellPlaced("launch.restored", message, result.runner.name, result.tookMs);
-      await gateway.removeImage(message.checkpoint.location); // consumed: nobody may restore it again (L6, L7)
+      // Nobody may restore it again (L6, L7). Before its run goes on it is kept: whoever was made ready may still be lost
+      if (result.continued) await gateway.removeImage(message.checkpoint.location);
       return;
     }
     metrics.count("torpor_launches_total", { kind: "restore", outcome: result.reason });

@@ -12,6 +12,11 @@ export function freshName(runId: string, attemptNumber: number, tryNumber = 1): 
 
 const TAIL_LENGTH = 8;
 
+/** The runner that a memory image is restored into ahead of time, when the hand-out is not known yet. */
+export function aheadName(runId: string, imageId: string, number: number): string {
+  return `runner-${bodyOf(runId)}-${imageId.slice(-TAIL_LENGTH)}-ahead-${number}`;
+}
+
 /**
  * The runner that a checkpoint is restored into. It must differ from the one that was frozen: a restored runner that reads
  * its own old id takes itself for replaced and leaves without a word. So a second name for the same checkpoint has a counter behind it.

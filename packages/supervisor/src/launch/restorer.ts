@@ -14,7 +14,9 @@ import { isPassing, type Platform } from "../platform/platform.ts";
 import type { Lineages } from "../runners/lineages.ts";
 import type { Runner } from "../runners/runner.ts";
 import type { Runners } from "../runners/runners.ts";
+import type { EarlyWakes } from "../sleep/earlyWakes.ts";
 import type { Waits } from "../sleep/waits.ts";
+import type { WakeWay, Woken } from "../sleep/wakeTeller.ts";
 import type { Intents } from "../snapshot/intents.ts";
 import { isExecuting } from "../snapshot/verdict.ts";
 import { restoreMetadata, servedBy, type WorkloadAddress } from "./environment.ts";
@@ -36,6 +38,9 @@ export interface RestorerDeps {
   readonly intents: Intents;
   readonly lineages: Lineages;
   readonly waits: Waits;
+  /** Runs that were made ready before their time. */
+  readonly early: EarlyWakes;
+  readonly tellWoken: (woken: Woken) => void;
   readonly clock: Clock;
   readonly random: () => number;
   readonly log: Log;
@@ -47,7 +52,8 @@ export interface RestorerDeps {
 }
 
 export type RestoreResult =
-  | { readonly kind: "restored"; readonly runner: Runner; readonly tookMs: number }
+  /** `continued`: the engine has it executing; else its runner says so itself, in a moment. */
+  | { readonly kind: "restored"; readonly runner: Runner; readonly tookMs: number; readonly continued: boolean }
   /** It runs no more, because the run had moved on meanwhile. */
   | { readonly kind: "moved_on"; readonly reason: string }
   | { readonly kind: "failed"; readonly outcome: RestoreOutcomeBody["outcome"]; readonly reason: string; readonly message: string };
@@ -63,16 +69,25 @@ export class Restorer {
     this.#deps = deps;
   }
 
+  /** Whether a sandbox of this sleeping run has its room here already. */
+  hasSandboxOf(runId: string): boolean {
+    return this.#deps.early.has(runId);
+  }
+
   /** Restores the run's checkpoint into a new sandbox and continues the run. */
   async restore(message: Message): Promise<RestoreResult> {
     const { clock, config, gateway, placer, runners, waits } = this.#deps;
     const runId = message.run.friendlyId;
     const snapshotId = message.snapshot.friendlyId;
     await this.#ourFreezeIsOver(runId);
+    const wait = waits.over(runId);
+    const endsAtMs = wait?.isExact === true ? wait.endsAtMs : null;
+    const ahead = await this.#deps.early.claim(runId, message.checkpoint.location);
+    if (ahead !== null) return await this.#goOn(ahead, message, endsAtMs);
     const former = runners.takeAway(runId);
     if (former !== undefined) await this.#deps.retire(former);
     const startedMs = clock.monotonicMs();
-    const taskId = waits.over(runId)?.taskId ?? null;
+    let way: WakeWay = "restored";
     const lineage = await this.#lineageOf(message);
     const gate = Promise.withResolvers<void>();
     const usedBefore = this.#namesUsed.get(message.checkpoint.id) ?? 0;
@@ -82,14 +97,17 @@ export class Restorer {
       nameOf: (tryNumber) => restoredName(runId, message.checkpoint.id, this.#use(message.checkpoint.id, usedBefore + tryNumber)),
       onTry: (name) => void this.#expect(name, message, lineage, gate.promise),
       onNotStarted: (name) => void runners.remove(name),
-      ask: (name) =>
-        gateway.restore(message.checkpoint.location, {
+      ask: async (name) => {
+        const restored = await gateway.restore(message.checkpoint.location, {
           name,
           metadata: restoreMetadata(config, { name, message, address: this.#deps.address(), lineage }),
           cpu: message.run.machine.cpu,
           memory_gb: message.run.machine.memory,
           labels: { org: message.organization.id },
-        }),
+        });
+        if (restored.kind === "ok" && restored.body.extensions?.includes("thawed") === true) way = "thawed";
+        return restored;
+      },
     });
     if (placement.kind === "failed") {
       gate.resolve();
@@ -104,12 +122,28 @@ export class Restorer {
     if (runner === undefined) return { kind: "moved_on", reason: "runner_ended" };
     runners.located(runner, placement.sandbox);
     runner.phase = "running";
-    runner.taskId = taskId;
+    runner.taskId = wait?.taskId ?? null;
     try {
-      return await this.#continue(runner, message, clock.monotonicMs() - startedMs);
+      const result = await this.#continue(runner, message, clock.monotonicMs() - startedMs);
+      if (result.kind === "restored") this.#deps.tellWoken({ message, runner, way, endsAtMs });
+      return result;
     } finally {
       gate.resolve();
       runner.continued = null;
+    }
+  }
+
+  /** It runs already, and has waited for this. */
+  async #goOn(runner: Runner, message: Message, endsAtMs: number | null): Promise<RestoreResult> {
+    runner.restoredAt = message.snapshot.friendlyId;
+    runner.attemptNumber = message.run.attemptNumber;
+    try {
+      const result = await this.#continue(runner, message, 0);
+      if (result.kind === "restored") this.#deps.tellWoken({ message, runner, way: "ahead", endsAtMs });
+      return result;
+    } finally {
+      runner.ahead?.call();
+      runner.ahead = null;
     }
   }
 
@@ -126,6 +160,7 @@ export class Restorer {
     });
     runner.phase = "starting";
     runner.continued = continued;
+    runner.wakeAskedMs = this.#deps.clock.monotonicMs();
     runners.take(runner, message.run.friendlyId);
   }
 
@@ -138,11 +173,11 @@ export class Restorer {
     const outcome = await withRetries(retries, () => platform.continueRun(at, { runnerId: runner.name }));
     if (outcome.kind === "ok") {
       this.#deps.notify(runner, runId);
-      return { kind: "restored", runner, tookMs };
+      return { kind: "restored", runner, tookMs, continued: true };
     }
     if (isPassing(outcome)) {
       log.warn({ runId, runnerId: runner.name, error: outcome.message }, "could not continue a restored run; its runner will");
-      return { kind: "restored", runner, tookMs };
+      return { kind: "restored", runner, tookMs, continued: false };
     }
     return await this.#afterRefusal(runner, message, { tookMs, outcome });
   }
@@ -158,7 +193,7 @@ export class Restorer {
     const isOurs = latest.kind === "ok" && isExecuting(latest.body) && latest.body.run.attemptNumber === message.run.attemptNumber;
     if (isOurs || (latest.kind !== "ok" && isPassing(latest))) {
       this.#deps.notify(runner, runId);
-      return { kind: "restored", runner, tookMs: refusal.tookMs };
+      return { kind: "restored", runner, tookMs: refusal.tookMs, continued: latest.kind === "ok" };
     }
     this.#deps.runners.remove(runner.name);
     await this.#deps.gateway.remove(runner.name);

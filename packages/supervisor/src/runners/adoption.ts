@@ -12,6 +12,8 @@ export interface SandboxNotes {
   readonly attemptNumber: number | null;
   readonly room: Room;
   readonly isRestored: boolean;
+  /** It was made ready before its run's wait had ended. */
+  readonly isAhead: boolean;
   readonly serves?: Served | undefined;
 }
 
@@ -28,6 +30,7 @@ export function readNotes(instance: Pick<InstanceView, "metadata">): SandboxNote
     attemptNumber: numberOr(text("TORPOR_ATTEMPT"), null),
     room: { cpu: numberOr(text("TORPOR_CPU"), 0), memoryGib: numberOr(text("TORPOR_MEMORY_GIB"), 0) },
     isRestored: text("TORPOR_ORIGIN") === "restored",
+    isAhead: text("TORPOR_ORIGIN") === "ahead",
     serves: servedIn(text),
   };
 }
@@ -46,6 +49,8 @@ export type Adoption =
   | { readonly kind: "holds" }
   /** It may be idle, or executing a run that it was given while warm: what it says next will tell. */
   | { readonly kind: "unknown" }
+  /** It was made ready for a run that has not gone on: destroyed, its memory image may be restored again. */
+  | { readonly kind: "remove" }
   /** Its memory image is the run's checkpoint: destroy it (L5). */
   | { readonly kind: "commit"; readonly imageId: string }
   /** Frozen, written, and the run still waits: the platform is told (again). */
@@ -66,6 +71,7 @@ export function judgeAdoption(
     return { kind: "thaw" };
   }
   if (state === "held" || state === "freezing") return { kind: "thaw" };
+  if (notes.isAhead && !isExecuting(latest)) return { kind: "remove" };
   return holdsRun(notes, latest) ? { kind: "holds" } : { kind: "unknown" };
 }
 

@@ -74,7 +74,7 @@ export class Caretaker {
   async #adopt(instance: InstanceView): Promise<boolean> {
     const { platform, log } = this.#deps;
     const notes = readNotes(instance);
-    if (notes === null) return true;
+    if (notes === null || instance.state === "kept") return true; // kept: nobody's, until its memory image is restored
     if (instance.state === "gone") {
       await this.#deps.gateway.remove(instance.name);
       return true;
@@ -96,24 +96,27 @@ export class Caretaker {
       case "report":
         this.#report(instance, notes, adoption);
         return true;
+      case "remove":
+        await this.#untilAnswered(() => this.#deps.gateway.remove(instance.name));
+        return true;
       case "thaw":
         await this.#untilAnswered(() => this.#deps.gateway.cancelSnapshot(instance.name));
         this.#takeIn(instance, notes, holdsRun(notes, latest.body));
         return true;
       default:
-        this.#takeIn(instance, notes, adoption.kind === "holds");
+        this.#takeIn(instance, notes, adoption.kind === "holds", latest.body.snapshot.friendlyId);
         return true;
     }
   }
 
-  #takeIn(instance: InstanceView, notes: SandboxNotes, holds: boolean): Runner {
+  #takeIn(instance: InstanceView, notes: SandboxNotes, holds: boolean, latestId: string | null = null): Runner {
     const { runners } = this.#deps;
-    const { isRestored, lineage, room, attemptNumber, serves } = notes;
+    const { isRestored, isAhead, lineage, room, attemptNumber, serves } = notes;
     const runner = runners.add({
       name: instance.name,
       room,
       lineage,
-      restoredAt: isRestored ? notes.snapshotId : null,
+      restoredAt: isRestored ? notes.snapshotId : isAhead ? latestId : null, // the hand-out was not known when it was made ready
       adopted: true,
       attemptNumber,
       serves,

@@ -32,6 +32,14 @@ export interface RunnerFacts {
   readonly serves?: Served | undefined;
 }
 
+/** A runner that waits to be called. */
+export interface Ahead {
+  readonly called: Promise<void>;
+  readonly call: () => void;
+  /** When its sandbox ran (monotonic); null: not yet. */
+  readyMs: number | null;
+}
+
 /** The newest engine snapshot that the runner knows for certain, or was made for. */
 export function lastSeenAt(runner: Pick<Runner, "snapshotId" | "restoredAt">): string | null {
   const { snapshotId, restoredAt } = runner;
@@ -43,7 +51,7 @@ export class Runner {
   readonly name: string;
   readonly room: Room;
   readonly lineage: readonly string[];
-  readonly restoredAt: string | null;
+  restoredAt: string | null;
   readonly adopted: boolean;
   readonly serves: Served | undefined;
   attemptNumber: number | null;
@@ -72,6 +80,10 @@ export class Runner {
   hadSocket = false;
   /** Until when its first look at a run's history is held back, while we continue the run for it. */
   continued: Promise<void> | null = null;
+  /** It was made ready before its run's wait has ended: its run is not its own yet, and it is told nothing new until then. */
+  ahead: Ahead | null = null;
+  /** When its wake was decided (monotonic); null once it was heard, or when it was not woken. */
+  wakeAskedMs: number | null = null;
 
   constructor(facts: RunnerFacts, nowMs: number) {
     this.name = facts.name;

@@ -101,6 +101,7 @@ function suspend(
   const reason = deps.noSleepReason();
   if (reason !== null) return refuse(`Cannot suspend ${at.runId}: ${reason}; it waits in memory`);
   if (deps.runners.bind(runner, at.runId) === "held_by_other") return refuse(`Cannot suspend ${at.runId}: another runner has it`);
+  if (runner.ahead !== null) return { ok: true }; // repeated from before it slept
   deps.intents.schedule({ runId: at.runId, runnerId: runner.name, snapshotId: at.snapshotId }, { why: "asked" });
   return { ok: true };
 }

@@ -7,13 +7,14 @@
 // A4  A repeat of a call whose first answer was lost is refused by the engine. The runner is told what became of the first.
 import { TorporError, type RunExecutionData } from "@torpor/contracts";
 import { sleep, type Clock } from "@torpor/kernel";
-import type { Answer, CallOutcome } from "@torpor/http";
+import { Answer, type CallOutcome } from "@torpor/http";
 import { persistently, type Persisted } from "../platform/persistent.ts";
 import type { Platform } from "../platform/platform.ts";
 import type { Runner } from "../runners/runner.ts";
 import { hasLeft } from "../runners/lostRun.ts";
 import type { Runners } from "../runners/runners.ts";
 import type { Intents } from "../snapshot/intents.ts";
+import { untilCalled } from "../sleep/earlyWakes.ts";
 import type { Waits } from "../sleep/waits.ts";
 import type { Rearm } from "../snapshot/rearm.ts";
 import type { WorkloadCaller } from "./identity.ts";
@@ -25,6 +26,9 @@ const START_BUDGET_MS = 20_000;
 const CONTINUE_BUDGET_MS = 5_000;
 /** How long a restored runner's first look waits for our own `continue`; it gives up on us after 10 s. */
 const CONTINUED_WITHIN_MS = 2_000;
+
+/** A runner that was made ready ahead of time asks for news and gives up on us after 10 s. */
+const AHEAD_ANSWER_MS = 5_000;
 
 /** Attempts count from 1: it has begun none. */
 const NO_ATTEMPT = 0;
@@ -45,6 +49,8 @@ export interface RunActionsDeps {
   readonly onStarted: (runId: string, runnerId: string | undefined) => void;
   /** A start was accepted, and its answer is lost: nobody will execute this attempt. */
   readonly onStartLost: (runner: Runner, runId: string) => void;
+  /** A sleeping run's runner was heard so long after its wake was decided. */
+  readonly onWoke: (durationMs: number) => void;
   /** The run needs its memory images no more. */
   readonly onImagesIdle: (runId: string) => void;
 }
@@ -112,6 +118,7 @@ export class RunActions {
   async heartbeat(at: At, body: unknown, caller: WorkloadCaller): Promise<Answer<never>> {
     const { runner } = caller;
     this.#heard(runner, at);
+    if (runner?.ahead != null) return new Answer({ ok: true } as never, { status: 200 }); // its run sleeps, for all that the platform knows
     if (runner?.runId === at.runId) this.#deps.intents.heard(at.runId, runner.name, at.snapshotId);
     return passOn(await this.#deps.platform.runHeartbeat(at, body, by(caller)));
   }
@@ -138,6 +145,7 @@ export class RunActions {
     const { runner } = caller;
     const { runners } = this.#deps;
     this.#heard(runner, at);
+    if (runner !== null && (await this.#hasNoNewsYet(runner))) return new Answer({ snapshots: [] } as never, { status: 200 });
     if (runner?.continued != null) await Promise.race([runner.continued, sleep(this.#deps.clock, CONTINUED_WITHIN_MS)]);
     const outcome = await this.#deps.platform.since(at, by(caller));
     if (outcome.kind !== "ok") return passOn(outcome);
@@ -154,6 +162,14 @@ export class RunActions {
     const isRestored = runner?.restoredAt != null && at.snapshotId < runner.restoredAt;
     if (!isRestored && runner?.runId === at.runId && hasLeft(history.map(({ executionStatus }) => executionStatus))) runners.unbind(runner);
     return isRestored && history.length > 1 ? passOn({ ...outcome, body: latestOnly(outcome.body) }) : passOn(outcome);
+  }
+
+  /** Notes how long a wake took, and lets a runner that was made ready ahead of time wait until it is called. */
+  async #hasNoNewsYet(runner: Runner): Promise<boolean> {
+    const { clock, onWoke } = this.#deps;
+    if (runner.wakeAskedMs !== null) onWoke(clock.monotonicMs() - runner.wakeAskedMs);
+    runner.wakeAskedMs = null;
+    return (await untilCalled(clock, runner, AHEAD_ANSWER_MS)) === "not_yet";
   }
 
   /** Who acts on a run has it, unless somebody else does (A2). Throws `forbidden` then, but not to one that had it before: the platform will tell it. */

@@ -1,0 +1,238 @@
+// Sleeping runs that are made ready before their wait ends, so that they go on at its very end.
+//
+// E1  A run whose end is known is restored so long before it as a wake takes here (95th percentile). Its runner idles: what it asks
+//     for is answered with nothing new, and the platform hears nothing of it. It goes on when the engine has handed the run out,
+//     never before (see Restorer).
+// E2  Its memory image stays on the disk, reserved, until the run goes on. A sandbox that dies ahead of time, is not wanted, or is
+//     left behind by a crash of ours costs nothing but the earliness: the image is free again as soon as the sandbox has ended,
+//     and the run wakes as it would have. What the runner says meanwhile names an engine snapshot that is over, and is refused (L8).
+// E3  Whoever is not called for soon after its time ends (the run waits in the queue, or was cancelled): it takes up room.
+// E4  Nothing of this must survive. The net under every timer here is the ordinary wake.
+import { sleep, type Clock, type Timer } from "@torpor/kernel";
+import type { Log, Metrics } from "@torpor/observe";
+import type { NodeRoom } from "../dequeue/nodeRoom.ts";
+import type { Gateway } from "../gateway/gateway.ts";
+import { aheadName } from "../launch/names.ts";
+import { fits } from "../launch/plan.ts";
+import type { Platform } from "../platform/platform.ts";
+import type { Timeline } from "../platform/timeline.ts";
+import type { Room, Runner } from "../runners/runner.ts";
+import type { Runners } from "../runners/runners.ts";
+import { judgeAcceptance } from "../snapshot/verdict.ts";
+import type { NodeCosts } from "./nodeCosts.ts";
+
+/** What is kept of a run that fell asleep here, to make it ready again. */
+export interface AsleepRun {
+  readonly runId: string;
+  readonly imageId: string;
+  /** The engine snapshot at which it waits. */
+  readonly snapshotId: string;
+  readonly taskId: string | null;
+  readonly attemptNumber: number | null;
+  readonly room: Room;
+  /** Names that its runner has had. */
+  readonly lineage: readonly string[];
+  readonly serves: Runner["serves"];
+  /** Wall time. */
+  readonly endsAtMs: number;
+}
+
+export interface EarlyWakesDeps {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly gateway: Gateway;
+  readonly platform: Platform;
+  readonly runners: Runners;
+  readonly room: NodeRoom;
+  readonly costs: NodeCosts;
+  readonly timeline: Timeline;
+  /** What the sandbox reads about itself. */
+  readonly metadataOf: (name: string, run: AsleepRun) => Record<string, string>;
+  /** Removes a runner and its sandbox. */
+  readonly retire: (runner: Runner) => Promise<void>;
+  readonly draining: () => boolean;
+}
+
+/** Why somebody who was made ready is not wanted. */
+export type EarlyLoss = "not_called" | "canceled" | "other_image" | "shutdown" | "died";
+
+/** Sooner than this before its end nobody is made ready: a wait that is nearly over wakes as others do. */
+const MIN_LEAD_MS = 20;
+/** The engine queues a run some tens of ms after its end; one that is not handed out by then waits for its queue. */
+const CALLED_WITHIN_MS = 10_000;
+/** Node's timers are exact up to 24 days; in between the wall clock may be set. */
+const LONGEST_TIMER_MS = 3_600_000;
+const MAX_RUNS = 20_000;
+
+interface Entry {
+  readonly run: AsleepRun;
+  timer: Timer | null;
+  /** What was made of it; null until its time has come. */
+  runner: Promise<Runner | null> | null;
+}
+
+export class EarlyWakes {
+  readonly #deps: EarlyWakesDeps;
+  readonly #byRun = new Map<string, Entry>();
+  readonly #leaving = new Map<string, Promise<void>>();
+  #names = 0;
+
+  constructor(deps: EarlyWakesDeps) {
+    this.#deps = deps;
+  }
+
+  /** A run fell asleep here; when its end is known, it is made ready in time. */
+  asleep(run: AsleepRun): void {
+    if (!this.#deps.room.can("reserve") || this.#byRun.size >= MAX_RUNS) return;
+    this.#byRun.get(run.runId)?.timer?.cancel();
+    const entry: Entry = { run, timer: null, runner: null };
+    this.#byRun.set(run.runId, entry);
+    this.#arm(entry);
+  }
+
+  /** Whether a sandbox of this run takes up room here already. */
+  has(runId: string): boolean {
+    return this.#byRun.get(runId)?.runner != null;
+  }
+
+  /** The platform has handed the run out with this memory image: whoever was made ready for it. Null: it is restored as others are. */
+  async claim(runId: string, imageId: string): Promise<Runner | null> {
+    await this.#leaving.get(runId);
+    const entry = this.#byRun.get(runId);
+    this.#byRun.delete(runId);
+    entry?.timer?.cancel();
+    const runner = (await entry?.runner) ?? null;
+    if (entry === undefined || runner === null) return null;
+    if (this.#deps.runners.get(runner.name) !== runner) return this.#lost(entry, "died");
+    if (entry.run.imageId !== imageId) {
+      await this.#dismiss(entry, runner, "other_image");
+      return null;
+    }
+    if (runner.openRequests === 0 && !(await this.#lives(runner))) {
+      await this.#dismiss(entry, runner, "died");
+      return null;
+    }
+    return runner;
+  }
+
+  /** Something about the run has changed; if it does not sleep any more, nobody needs to be ready for it. */
+  async look(runId: string): Promise<void> {
+    const entry = this.#byRun.get(runId);
+    if (entry === undefined) return;
+    const latest = await this.#deps.platform.latest(runId);
+    if (latest.kind === "ok" && judgeAcceptance(latest.body, entry.run.imageId) === "no") await this.#giveUp(entry, "canceled");
+  }
+
+  /** Everybody who was made ready goes; the images are free again. */
+  async close(): Promise<void> {
+    await Promise.all([...this.#byRun.values()].map((entry) => this.#giveUp(entry, "shutdown")));
+  }
+
+  #arm(entry: Entry): void {
+    const { clock, costs } = this.#deps;
+    const inMs = entry.run.endsAtMs - clock.nowMs() - costs.prices().wakeP95Ms;
+    entry.timer = clock.after(Math.min(Math.max(0, inMs), LONGEST_TIMER_MS), () => {
+      if (inMs > LONGEST_TIMER_MS) this.#arm(entry);
+      else this.#begin(entry);
+    });
+  }
+
+  #begin(entry: Entry): void {
+    const { clock, room, runners, draining } = this.#deps;
+    const { run } = entry;
+    const leftMs = run.endsAtMs - clock.nowMs();
+    const { free, isEmpty } = room.view(runners.placed());
+    const isPossible = leftMs >= MIN_LEAD_MS && !draining() && !room.isShort && (isEmpty || fits(run.room, free));
+    if (!isPossible) {
+      this.#byRun.delete(run.runId);
+      return;
+    }
+    entry.runner = this.#restore(run).catch((error: unknown) => {
+      this.#deps.log.error({ err: error, runId: run.runId }, "a run could not be made ready ahead of time, unforeseen");
+      return null;
+    });
+    entry.timer = clock.after(leftMs + CALLED_WITHIN_MS, () => void this.#giveUp(entry, "not_called"));
+  }
+
+  async #restore(run: AsleepRun): Promise<Runner | null> {
+    const { gateway, metrics, timeline, clock } = this.#deps;
+    const startedMs = clock.monotonicMs();
+    const name = aheadName(run.runId, run.imageId, ++this.#names);
+    const runner = this.#expect(name, run);
+    const restored = await gateway.restore(run.imageId, {
+      name,
+      metadata: this.#deps.metadataOf(name, run),
+      cpu: run.room.cpu,
+      memory_gb: run.room.memoryGib,
+      extensions: ["reserve"],
+    });
+    if (this.#deps.runners.get(name) !== runner) return null; // it has exited already
+    if (restored.kind !== "ok") {
+      metrics.count("torpor_early_wakes_total", { outcome: "not_started" });
+      await this.#deps.retire(runner); // it may have started all the same
+      return null;
+    }
+    this.#deps.runners.located(runner, { instanceId: restored.body.id, address: restored.body.address ?? null });
+    runner.phase = "running";
+    if (runner.ahead !== null) runner.ahead.readyMs = clock.monotonicMs();
+    const durationMs = clock.monotonicMs() - startedMs;
+    timeline.add(run.runId, { name: "wake.ready", reason: "known_end", durationMs, runnerId: name, snapshotId: run.snapshotId });
+    return runner;
+  }
+
+  #expect(name: string, run: AsleepRun): Runner {
+    const { runners } = this.#deps;
+    const { room, attemptNumber, serves } = run;
+    const lineage = run.lineage.filter((alias) => alias !== name);
+    const runner = runners.add({ name, room, lineage, restoredAt: null, adopted: false, attemptNumber, serves });
+    runner.phase = "starting";
+    runner.taskId = run.taskId;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    runner.ahead = { called: promise, call: resolve, readyMs: null };
+    runner.wakeAskedMs = this.#deps.clock.monotonicMs();
+    runners.take(runner, run.runId);
+    return runner;
+  }
+
+  async #lives(runner: Runner): Promise<boolean> {
+    const instance = await this.#deps.gateway.instance(runner.name);
+    return instance.kind === "ok" && instance.body.state === "running";
+  }
+
+  async #giveUp(entry: Entry, reason: EarlyLoss): Promise<void> {
+    const { runId } = entry.run;
+    if (this.#byRun.get(runId) !== entry) return;
+    this.#byRun.delete(runId);
+    entry.timer?.cancel();
+    const leaving = this.#settle(entry, reason);
+    this.#leaving.set(runId, leaving);
+    await leaving.finally(() => this.#leaving.delete(runId));
+  }
+
+  async #settle(entry: Entry, reason: EarlyLoss): Promise<void> {
+    const runner = (await entry.runner) ?? null;
+    if (runner !== null) await this.#dismiss(entry, runner, reason);
+  }
+
+  async #dismiss(entry: Entry, runner: Runner, reason: EarlyLoss): Promise<void> {
+    this.#lost(entry, reason);
+    await this.#deps.retire(runner);
+  }
+
+  #lost({ run }: Entry, reason: EarlyLoss): null {
+    this.#deps.metrics.count("torpor_early_wakes_total", { outcome: reason });
+    this.#deps.timeline.add(run.runId, { name: "wake.not_needed", reason, snapshotId: run.snapshotId });
+    return null;
+  }
+}
+
+/** Until a runner that was made ready goes on, or it is time to answer its question with nothing new. */
+export async function untilCalled(clock: Clock, runner: Runner, withinMs: number): Promise<"called" | "not_yet"> {
+  if (runner.ahead === null) return "called";
+  const answered = new AbortController();
+  const late = sleep(clock, withinMs, answered.signal).then(() => "not_yet" as const);
+  const result = await Promise.race([runner.ahead.called.then(() => "called" as const), late]);
+  answered.abort();
+  return result;
+}
