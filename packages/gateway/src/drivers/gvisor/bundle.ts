@@ -22,7 +22,7 @@ export function bundleConfig(options: BundleOptions): Record<string, unknown> {
   const none: string[] = [];
   return {
     ociVersion: "1.0.2",
-    hostname: "torpor",
+    hostname: spec.id, // its own: programs make ids of it
     process: {
       terminal: false,
       user: spec.image.user,
