@@ -169,6 +169,70 @@ describe("an idle runner", () => {
   });
 });
 
+/** A runner of a supervisor of ours, which tells what becomes of a run. */
+async function settling(controllerId: string): Promise<Idle> {
+  return await idle(controllerId, { [WARM_START_HEADERS.settles]: "true" });
+}
+
+async function offerForCertain(dequeuedMessage = message()): Promise<{ answer: Promise<unknown> }> {
+  const answer = client.call(warmStart.dispatch, { body: { dequeuedMessage, acknowledge: true } });
+  return { answer: answer.then((outcome) => (outcome.kind === "ok" ? outcome.body : outcome)) };
+}
+
+const settle = (controllerId: string, outcome: "started" | "refused" | "silent", runId = "run_1") =>
+  client.call(warmStart.settle, { body: { controllerId, runId, outcome } });
+
+describe("a run that was given to a runner whose supervisor tells what becomes of it (L12)", () => {
+  it("counts as started when that supervisor says so, and not before", async () => {
+    const runner = await settling("a");
+    const { answer } = await offerForCertain();
+    expect(await runner.taken).toBe("run_1");
+    await settle("somebody else", "started");
+    await settle("a", "started", "run_2");
+    await settle("a", "started");
+    expect(await answer).toEqual({ didWarmStart: true, controllerId: "a", acknowledged: true });
+  });
+
+  it("goes to the next one at once when the runner refuses it", async () => {
+    const next = await settling("b");
+    const first = await settling("a");
+    const { answer } = await offerForCertain();
+    expect(await first.taken).toBe("run_1");
+    await settle("a", "refused");
+    expect(await next.taken).toBe("run_1");
+    await settle("b", "started");
+    expect(await answer).toEqual({ didWarmStart: true, controllerId: "b", acknowledged: true });
+  });
+
+  it("goes to the next one after about a second without a word, and after two such runners back to its supervisor", async () => {
+    const runners = [await settling("c"), await settling("b"), await settling("a")];
+    const { answer } = await offerForCertain();
+    for (const runner of [runners[2], runners[1]]) {
+      expect(await runner?.taken).toBe("run_1");
+      await until(() => clock.pendingCount > 0);
+      await clock.advance(1_100);
+    }
+    expect(await answer).toEqual({ didWarmStart: false });
+    expect(broker.idleCount()).toBe(1);
+  });
+
+  it("is given to one that says nothing by nature without a wait, and is not called acknowledged", async () => {
+    await idle("a");
+    const { answer } = await offerForCertain();
+    expect(await answer).toEqual({ didWarmStart: true, controllerId: "a", acknowledged: false });
+  });
+
+  it("is answered at once to a supervisor that expects it so, and goes to the next runner behind that answer", async () => {
+    const next = await settling("b");
+    const silent = await settling("a");
+    expect(await offer()).toBe(true);
+    expect(await silent.taken).toBe("run_1");
+    await until(() => clock.pendingCount > 0);
+    await clock.advance(1_100);
+    expect(await next.taken).toBe("run_1");
+  });
+});
+
 describe("what a runner shows as its deployment", () => {
   it.each(["deployment_1", "a.b", "a.b.c", "x.e30.y"])("%s, which is no token, is taken as it is", (text) => {
     expect(deploymentIdShown(text)).toBe(text);

@@ -1,6 +1,6 @@
 import type { TimelineLineView } from "@torpor/contracts";
 import { describe, expect, it } from "vitest";
-import { sleepsOf, wakeMs } from "./figures.ts";
+import { runnerOf, sleepsOf, startsOf, wakeMs } from "./figures.ts";
 
 const engine = (name: string, atMs: number): TimelineLineView => ({ source: "engine", name, at: new Date(atMs) });
 const frozen = (atMs: number, durationMs: number, sizeBytes: number): TimelineLineView => ({
@@ -11,7 +11,20 @@ const frozen = (atMs: number, durationMs: number, sizeBytes: number): TimelineLi
   properties: { sizeBytes },
 });
 
+const launched = (name: string, runnerId: string): TimelineLineView => ({ source: "node", name, at: new Date(0), runnerId });
+
 describe("figures of a run", () => {
+  it("say how each of its attempts started, and which runner has it after it woke", () => {
+    const timeline = [
+      launched("launch.created", "runner-a"),
+      engine("QUEUED", 1),
+      launched("launch.warm", "runner-b"),
+      launched("launch.restored", "runner-c"),
+    ];
+    expect(startsOf(timeline)).toEqual(["cold", "warm"]);
+    expect(runnerOf(timeline)).toBe("runner-c");
+  });
+
   it("counts a sleep that a cancellation ends", () => {
     expect(
       sleepsOf([engine("EXECUTING_WITH_WAITPOINTS", 0), frozen(900, 130, 5), engine("SUSPENDED", 1_000), engine("FINISHED", 4_000)]),

@@ -39,6 +39,19 @@ function bytesOf(event: TimelineLineView | undefined): number | undefined {
   return typeof value === "number" ? value : undefined;
 }
 
+/** How a node says that a run came to its runner. */
+const STARTS: Readonly<Record<string, string>> = { "launch.warm": "warm", "launch.cloned": "clone", "launch.created": "cold" };
+
+/** How each attempt of a run started, from its timeline: in a runner that waited, in a clone, or in a sandbox that was booted for it. */
+export function startsOf(timeline: readonly TimelineLineView[]): string[] {
+  return timeline.flatMap(({ source, name }) => (source === "node" && STARTS[name] !== undefined ? [STARTS[name]] : []));
+}
+
+/** The runner that executes a run, or did so last: a sandbox takes other runs after the one that it was made for. */
+export function runnerOf(timeline: readonly TimelineLineView[]): string | undefined {
+  return timeline.findLast(({ runnerId }) => runnerId !== undefined)?.runnerId;
+}
+
 /** From the end of the last wait to the task's next line, which the task itself noted in its output. */
 export function wakeMs(sleeps: readonly Sleep[], output: unknown): number | undefined {
   const last = sleeps.at(-1);

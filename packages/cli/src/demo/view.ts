@@ -1,16 +1,17 @@
 import type { RetrievedRun, TimelineLineView } from "@torpor/contracts";
 import { showBytes, showMs, table } from "../terminal/table.ts";
 import type { Picture, Terminal } from "../terminal/terminal.ts";
-import { sleepsOf, wakeMs } from "./figures.ts";
-import { isOver, runOf, type Sample, type Watched } from "./watch.ts";
+import { sleepsOf, startsOf, wakeMs } from "./figures.ts";
+import { idleOf, isOver, sandboxOf, type Sample, type Watched } from "./watch.ts";
 
 /** The picture while runs run: what each does, and what the whole costs at this moment. */
 export function liveLines(terminal: Terminal, sample: Sample, elapsedMs: number): Picture {
   const processes = sample.instances.reduce((sum, { processCount }) => sum + (processCount ?? 0), 0);
   const memoryBytes = sample.instances.reduce((sum, instance) => sum + (instance.memoryBytes ?? 0), 0);
+  const idle = idleOf(sample).length;
   const diskBytes = sample.memoryImages.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
   const rows = sample.watched.map((one) => {
-    const sandbox = sample.instances.find((instance) => runOf(instance) === one.runId && instance.state !== "gone");
+    const sandbox = sandboxOf(one, sample.instances);
     return [
       one.label,
       stateOf(terminal, one),
@@ -20,7 +21,7 @@ export function liveLines(terminal: Terminal, sample: Sample, elapsedMs: number)
   });
   const total = terminal.paint(
     "dim",
-    `${showMs(elapsedMs)}   ${processes} processes   ${showBytes(memoryBytes)} in memory   ${showBytes(diskBytes)} on disk`,
+    `${showMs(elapsedMs)}   ${processes} processes   ${showBytes(memoryBytes)} in memory   ${showBytes(diskBytes)} on disk${idle === 0 ? "" : `   ${idle} idle runners`}`,
   );
   return {
     lines: [...table(["run", "state", "processes", "memory"], rows), total],
@@ -47,6 +48,7 @@ export function figuresOf({ watched, run, timeline }: Outcome) {
   return {
     label: watched.label.trim(),
     runId: run.id,
+    starts: startsOf(timeline),
     asleepMs: sleeps.reduce((sum, { asleepMs }) => sum + asleepMs, 0),
     sleeps: sleeps.length,
     freezeMs: sleeps.map(({ freezeMs }) => freezeMs ?? null),
@@ -67,6 +69,7 @@ export function resultLines(terminal: Terminal, all: readonly RunFigures[]): str
     values.map((value) => (value === null ? "?" : show(value))).join(" + ") || "–";
   const rows = all.map((one) => [
     one.label,
+    one.starts.join(" + ") || "?",
     one.sleeps === 0 ? "–" : showMs(one.asleepMs),
     list(one.freezeMs, showMs),
     list(one.snapshotBytes, showBytes),
@@ -75,5 +78,5 @@ export function resultLines(terminal: Terminal, all: readonly RunFigures[]): str
     String(one.attempt),
     terminal.paint(one.ok ? "green" : "red", one.status),
   ]);
-  return table(["run", "asleep", "freeze", "snapshot", "wake", "processes asleep", "attempt", "result"], rows);
+  return table(["run", "start", "asleep", "freeze", "snapshot", "wake", "processes asleep", "attempt", "result"], rows);
 }

@@ -1,6 +1,7 @@
 import { gateway, sdkRuns, sdkWaits, type InstanceView, type MemoryImageView, type RetrievedRun } from "@torpor/contracts";
 import type { RouteClient } from "@torpor/http";
 import { unwrap } from "../connection.ts";
+import { runnerOf } from "./figures.ts";
 import type { StoryRun } from "./story.ts";
 
 /** A run that is watched: those of the story, and the children they start. */
@@ -9,6 +10,8 @@ export interface Watched {
   readonly label: string;
   readonly story: StoryRun | undefined;
   run: RetrievedRun | undefined;
+  /** The sandbox that executes it, or did so last. */
+  runner: string | undefined;
   /** Since when the run is seen asleep, in monotonic milliseconds. */
   asleepSinceMs: number | undefined;
   /** Since when it is seen to have started. */
@@ -27,7 +30,17 @@ export interface Sample {
 
 /** A run that has just been triggered. */
 export function watch(runId: string, label: string, story?: StoryRun): Watched {
-  return { runId, label, story, run: undefined, asleepSinceMs: undefined, startedMs: undefined, processesAsleep: 0, outsideDone: false };
+  return {
+    runId,
+    label,
+    story,
+    run: undefined,
+    runner: undefined,
+    asleepSinceMs: undefined,
+    startedMs: undefined,
+    processesAsleep: 0,
+    outsideDone: false,
+  };
 }
 
 /** Looks at every run, sandbox and memory image once, and does what the story says must happen from outside. */
@@ -49,6 +62,7 @@ export function isOver({ run }: Watched): boolean {
 
 async function refresh(sdk: RouteClient, one: Watched, nowMs: number): Promise<void> {
   one.run = unwrap(await sdk.call(sdkRuns.retrieve, { params: { runId: one.runId } }));
+  one.runner = runnerOf(unwrap(await sdk.call(sdkRuns.timeline, { params: { runId: one.runId } })).events);
   if (one.run.startedAt !== undefined) one.startedMs ??= nowMs;
   if (!one.run.isWaiting) one.asleepSinceMs = undefined;
   else one.asleepSinceMs ??= nowMs;
@@ -84,10 +98,17 @@ async function completeToken(sdk: RouteClient, runId: string): Promise<void> {
     unwrap(await sdk.call(sdkWaits.completeToken, { params: { tokenId: token.id }, body: { data: { answer: 42 } } }));
 }
 
-/** The run that lives in a sandbox, as its supervisor noted it. */
-export function runOf(instance: InstanceView): string | undefined {
-  const runId = instance.metadata["runId"] ?? instance.metadata["TRIGGER_RUN_ID"];
-  return typeof runId === "string" ? runId : undefined;
+/** The sandbox of a run that is not over: its runner's, or the one that was made for it as long as that has not begun. */
+export function sandboxOf(one: Watched, instances: readonly InstanceView[]): InstanceView | undefined {
+  const isIts = ({ name, metadata }: InstanceView): boolean =>
+    one.runner === undefined ? metadata["TRIGGER_RUN_ID"] === one.runId : name === one.runner;
+  return isOver(one) ? undefined : instances.find((instance) => instance.state !== "gone" && isIts(instance));
+}
+
+/** Sandboxes that no run is in: they wait for another one, for a while. */
+export function idleOf({ watched, instances }: Pick<Sample, "watched" | "instances">): InstanceView[] {
+  const busy = new Set(watched.flatMap((one) => sandboxOf(one, instances)?.name ?? []));
+  return instances.filter(({ name, state }) => state === "running" && !busy.has(name));
 }
 
 /** The frozen sandbox is destroyed after the engine has accepted the sleep, not before (L5): that takes some tens of ms, on a busy machine more. */
@@ -98,7 +119,7 @@ export function noteProcesses({ watched, instances }: Sample, nowMs: number): vo
   for (const one of watched) {
     if (one.asleepSinceMs === undefined || nowMs - one.asleepSinceMs < DESTROYED_WITHIN_MS) continue;
     const count = instances
-      .filter((instance) => runOf(instance) === one.runId)
+      .filter(({ name, state }) => name === one.runner && state !== "gone")
       .reduce((sum, { processCount }) => sum + (processCount ?? 1), 0);
     one.processesAsleep = Math.max(one.processesAsleep, count);
   }

@@ -174,6 +174,7 @@ export class WarmDoor {
         if (message === undefined) return;
         const { controllerId } = seat.caller;
         const outcome = this.#canTake(seat, message) ? await this.#give(seat, message) : "refused";
+        if (outcome === "refused") this.#end(seat, { kind: "leave" });
         await relay.settle(controllerId, message.run.friendlyId, outcome);
       })
       .catch((error: unknown) =>
