@@ -271,6 +271,8 @@ export const gateway = {
       /** Disk that memory images take, and may take. */
       memoryImages: z.object({ usedBytes: z.number(), quotaBytes: z.number() }).optional(),
       warnings: z.array(z.string()),
+      /** What sandboxes are cloned from here. */
+      templates: z.array(z.object({ image_digest: z.string(), cpu: z.number(), memory_gb: z.number() })).optional(),
       /** What may be asked for beyond the shared contract: `hold`, `reserve`, `keep`. */
       extensions: z.array(z.string()).optional(),
       /**

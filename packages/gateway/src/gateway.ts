@@ -87,7 +87,6 @@ export async function startGateway(config: GatewayConfig, dependencies: GatewayD
       core.events.close();
       graph.launcher.close();
       arrivals?.close();
-      graph.templateRequests.close();
       await graph.templates.close();
       await server.close();
       await graph.snapshotter.close();

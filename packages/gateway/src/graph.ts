@@ -30,7 +30,6 @@ export interface Graph {
   readonly snapshotter: Snapshotter;
   readonly launcher: Launcher;
   readonly templates: Templates;
-  readonly templateRequests: TemplateRequests;
   readonly routes: Mounted[];
 }
 
@@ -66,7 +65,7 @@ export function createGraph(config: GatewayConfig, deps: GraphDeps): Graph {
   const launcher = new Launcher(core, { maxStarts: config.maxStarts, maxWaitingStarts: 64, templates });
   driver.onExit((exit) => onExit(core, snapshotter, exit));
   const routes = gatewayRoutes({ core, launcher, snapshotter, templates: templateRequests, stateDir: config.stateDir });
-  return { core, outbox, snapshotter, launcher, templates, templateRequests, routes };
+  return { core, outbox, snapshotter, launcher, templates, routes };
 }
 
 /** The rest is for the database, task images, and what tasks write. */

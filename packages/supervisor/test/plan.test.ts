@@ -14,12 +14,25 @@ const ROOM: LaunchFacts = {
   nodeIsEmpty: false,
   canAskWarm: false,
   draining: false,
+  hasTemplate: false,
 };
 const FULL = { free: { cpu: 0.5, memoryGib: 2 } };
 
 describe("what becomes of a run that was handed out", () => {
   it.each<[string, Partial<LaunchFacts>, LaunchPlan]>([
     ["a fresh run with room", {}, { kind: "cold" }],
+    ["a fresh run whose image is booted already", { hasTemplate: true }, { kind: "clone" }],
+    [
+      "the same when idle runners are kept: who is there comes before who must be made",
+      { hasTemplate: true, canAskWarm: true },
+      { kind: "warm" },
+    ],
+    ["a sleeping run whose image is booted already", { hasTemplate: true, hasCheckpoint: true }, { kind: "restore" }],
+    [
+      "the same on a full node: a clone needs the room of any sandbox",
+      { hasTemplate: true, ...FULL },
+      { kind: "give_back", reason: "node_full" },
+    ],
     ["a fresh run when idle runners are kept", { canAskWarm: true }, { kind: "warm" }],
     ["the same on a full node: an idle runner has its room already", { canAskWarm: true, ...FULL }, { kind: "warm" }],
     ["a fresh run, no idle runner, full node", FULL, { kind: "give_back", reason: "node_full" }],

@@ -86,6 +86,7 @@ function nodeRoutes({ core, stateDir, templates }: RouteParts): Mounted[] {
         quotaBytes: await core.quotaBytes(),
       },
       warnings: [...core.driver.warnings, ...core.staging.warnings],
+      templates: templates.list(),
       reach: { services: { ...core.driver.reach.services }, metadata_url: core.driver.reach.metadataUrl },
     })),
   ];

@@ -20,7 +20,6 @@ const BACKOFF = { baseMs: 500, factor: 3, maxMs: 30_000 };
 
 export class TemplateRequests {
   readonly #deps: TemplateRequestsDeps;
-  readonly #closing = new AbortController();
 
   constructor(deps: TemplateRequestsDeps) {
     this.#deps = deps;
@@ -50,20 +49,22 @@ export class TemplateRequests {
     return undefined;
   }
 
-  close(): void {
-    this.#closing.abort();
+  /** What there is. */
+  list(): { image_digest: string; cpu: number; memory_gb: number }[] {
+    return this.#deps.templates.list().map(({ imageDigest, cpu, memoryGb }) => ({ image_digest: imageDigest, cpu, memory_gb: memoryGb }));
   }
 
   async #tell({ callback, image }: Body, results: TemplateResults): Promise<void> {
     if (callback === undefined) return;
-    const { core, post, token } = this.#deps;
+    const { core, post, token, templates } = this.#deps;
+    const { closing } = templates;
     const status = results.error === undefined ? "completed" : "failed";
     const text = JSON.stringify({ status, image, metadata: callback.metadata, ...results });
-    for (let attempt = 1; attempt <= CALLBACK_TRIES && !this.#closing.signal.aborted; attempt++) {
+    for (let attempt = 1; attempt <= CALLBACK_TRIES && !closing.aborted; attempt++) {
       const headers = { "content-type": "application/json", [CALLBACK_SIGNATURE_HEADER]: signature(token, core.clock.nowMs(), text) };
-      const answer = await post(callback.url, text, headers, this.#closing.signal);
+      const answer = await post(callback.url, text, headers, closing);
       if (answer !== undefined && answer < 300) return;
-      await sleep(core.clock, backoffMs(attempt, { ...BACKOFF, random: () => core.random.unit() }), this.#closing.signal);
+      await sleep(core.clock, backoffMs(attempt, { ...BACKOFF, random: () => core.random.unit() }), closing);
     }
     core.log.warn({ image, url: callback.url }, "a callback about templates was not taken");
   }

@@ -9,7 +9,7 @@ import type { Core } from "../core.ts";
 import type { SandboxImage, StartOutcome } from "../drivers/driver.ts";
 import { Serial } from "../serial.ts";
 import { makeTemplate } from "./makeTemplate.ts";
-import type { TemplateFiles } from "./templateFiles.ts";
+import type { TemplateFiles, TemplateManifest } from "./templateFiles.ts";
 import { hasHook, templateKey, type Machine } from "./templateKey.ts";
 
 export interface TemplatesOptions {
@@ -49,6 +49,15 @@ export class Templates {
   get isOn(): boolean {
     const { can, output } = this.#core.driver;
     return this.#options.enabled && can.snapshot && output !== undefined;
+  }
+
+  /** Fires when this gateway stops. */
+  get closing(): AbortSignal {
+    return this.#closing.signal;
+  }
+
+  list(): TemplateManifest[] {
+    return this.#files.list().map(({ manifest }) => manifest);
   }
 
   /** Finds the templates of an earlier process. Call once, before the first start. */

@@ -62,17 +62,15 @@ export class SpareWorker {
     return spare;
   }
 
-  /** From now on the runner's next fork gets this worker, if it asks for what this one is. */
+  /** From now on the runner's first fork gets this worker, if it asks for what this one is. */
   offer(): void {
     const original = childProcess.fork;
+    let isFirst = true;
     const fork = (...call: Parameters<typeof original>): ChildProcess => {
-      childProcess.fork = original;
-      syncBuiltinESMExports();
-      const env = this.#fits(call);
-      if (env === undefined) {
-        this.kill();
-        return Reflect.apply(original, childProcess, call);
-      }
+      const env = isFirst ? this.#fits(call) : undefined;
+      if (isFirst && env === undefined) this.kill();
+      isFirst = false;
+      if (env === undefined) return Reflect.apply(original, childProcess, call);
       this.#child.send({ torpor: "go", env } satisfies WorkerGo);
       return this.#child;
     };

@@ -31,6 +31,7 @@ export class NodeRoom {
   #isForeign = false;
   #isTight = false;
   #extensions: ReadonlySet<string> = new Set();
+  #templates = new Set<string>();
   #lackedMs = Number.NEGATIVE_INFINITY;
   /** Told each time room is found missing, with how much. */
   onShort: (missing: Room) => void = () => {};
@@ -71,12 +72,24 @@ export class NodeRoom {
     this.#total = { cpu: cpuTotal * this.#deps.cpuOvercommit, memoryGib: (memoryTotalBytes / GIB) * this.#deps.memoryOvercommit };
     this.#canSnapshot = canSnapshot;
     this.#extensions = new Set(node.body.extensions);
+    this.#templates = new Set(node.body.templates?.map(({ image_digest, cpu, memory_gb }) => `${image_digest} ${cpu} ${memory_gb}`));
     return true;
   }
 
   /** Whether the gateway may be asked for something beyond the shared contract. */
   can(extension: "reserve" | "keep"): boolean {
     return this.#extensions.has(extension);
+  }
+
+  /** Whether a sandbox of this image and size would be cloned from a template, by the gateway's last word. */
+  hasTemplate(image: string | undefined, room: Room): boolean {
+    return this.#templates.has(templateOf(image, room));
+  }
+
+  /** The gateway has just made or not made a clone, other than we thought. */
+  templateChanged(image: string | undefined, room: Room, has: boolean): void {
+    if (has) this.#templates.add(templateOf(image, room));
+    else this.#templates.delete(templateOf(image, room));
   }
 
   /** What is left beside what is placed. */
@@ -105,4 +118,8 @@ export class NodeRoom {
   canTakeAny(placed: Room): boolean {
     return this.#total !== null && this.hasRoom(SMALLEST, placed);
   }
+}
+
+function templateOf(image: string | undefined, { cpu, memoryGib }: Room): string {
+  return `${/@sha256:([0-9a-f]{64})$/.exec(image ?? "")?.[1]} ${cpu} ${memoryGib}`;
 }

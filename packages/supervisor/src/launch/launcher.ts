@@ -27,7 +27,7 @@ const ROOM_WITHIN_MS = 15_000;
 const REPORT_ATTEMPTS = 8;
 
 /** How a run came to its runner, as its timeline says it and as metrics do. */
-const PLACED_KINDS = { "launch.warm": "warm", "launch.created": "cold", "launch.restored": "restore" } as const;
+const PLACED_KINDS = { "launch.warm": "warm", "launch.cloned": "clone", "launch.created": "cold", "launch.restored": "restore" } as const;
 type PlacedEvent = keyof typeof PLACED_KINDS;
 
 export interface LauncherDeps {
@@ -89,6 +89,7 @@ export class Launcher {
       nodeIsEmpty: isEmpty,
       canAskWarm,
       draining: draining(),
+      hasTemplate: room.hasTemplate(message.image, roomOf(message)),
     });
     switch (plan.kind) {
       case "restore":
@@ -98,8 +99,9 @@ export class Launcher {
       case "make_room":
         await this.#deps.makeRoom(roomOf(message), free);
         return await this.#carryOut(message, false);
+      case "clone":
       case "cold":
-        return await this.#create(message);
+        return await this.#create(message, plan.kind);
       case "give_back":
         if (plan.reason === "node_full" && (await this.#roomAppears(message))) return await this.#carryOut(message, false);
         return await this.#giveBack(message, plan.reason);
@@ -134,19 +136,20 @@ export class Launcher {
     await retire(former);
   }
 
-  async #create(message: DequeuedMessage): Promise<void> {
-    const { config, clock, gateway, placer, runners } = this.#deps;
+  async #create(message: DequeuedMessage, planned: "clone" | "cold"): Promise<void> {
+    const { config, clock, gateway, placer, room, runners } = this.#deps;
     const { image = "", run } = message;
     const startedMs = clock.monotonicMs();
     const deploymentId = await this.#deps.deploymentIdFor(message);
+    let start: { readonly start?: "clone" | "cold" | undefined; readonly start_reason?: string | undefined } = {};
     const placement = await placer.place({
       isRestore: false,
       snapshotId: message.snapshot.friendlyId,
       nameOf: (tryNumber) => freshName(run.friendlyId, run.attemptNumber, tryNumber),
       onTry: (name) => this.#expect(name, message),
       onNotStarted: (name) => void runners.remove(name),
-      ask: (name) =>
-        gateway.create({
+      ask: async (name) => {
+        const outcome = await gateway.create({
           name,
           image: imageReference(image),
           env: runnerEnv(config, { name, message, deploymentId, address: this.#deps.address(), nowMs: clock.nowMs() }),
@@ -154,10 +157,15 @@ export class Launcher {
           memory_gb: run.machine.memory,
           metadata: createMetadata(message),
           labels: { org: message.organization.id },
-        }),
+        });
+        if (outcome.kind === "ok") start = outcome.body;
+        return outcome;
+      },
     });
     if (placement.kind === "failed") return await this.#giveBack(message, placement.reason, placement.message);
-    this.#tellPlaced("launch.created", message, placement.name, clock.monotonicMs() - startedMs);
+    if (start.start !== planned) room.templateChanged(message.image, roomOf(message), start.start === "clone");
+    const tookMs = clock.monotonicMs() - startedMs;
+    this.#tellPlaced(start.start === "clone" ? "launch.cloned" : "launch.created", message, placement.name, tookMs, start.start_reason);
     const runner = runners.get(placement.name);
     if (runner === undefined) return; // it has exited already; whoever heard that has told the platform
     runners.located(runner, placement.sandbox);
@@ -234,14 +242,14 @@ export class Launcher {
     return false;
   }
 
-  #tellPlaced(name: PlacedEvent, message: DequeuedMessage, runnerId: string | undefined, tookMs: number): void {
+  #tellPlaced(name: PlacedEvent, message: DequeuedMessage, runnerId: string | undefined, tookMs: number, reason?: string): void {
     const { metrics, timeline, log } = this.#deps;
     const kind = PLACED_KINDS[name];
     metrics.count("torpor_launches_total", { kind, outcome: "placed" });
     metrics.observeMs("torpor_launch_seconds", tookMs, { kind });
     log.info({ runId: message.run.friendlyId, runnerId, durationMs: Math.round(tookMs) }, name);
-    const runner = runnerId === undefined ? {} : { runnerId };
-    timeline.add(message.run.friendlyId, { name, durationMs: tookMs, ...runner, snapshotId: message.snapshot.friendlyId });
+    const more = { ...(runnerId === undefined ? {} : { runnerId }), ...(reason === undefined ? {} : { reason }) };
+    timeline.add(message.run.friendlyId, { name, durationMs: tookMs, ...more, snapshotId: message.snapshot.friendlyId });
   }
 }
 

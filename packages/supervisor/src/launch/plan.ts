@@ -14,6 +14,8 @@ export interface LaunchFacts {
   /** A broker of idle runners is configured, and has not been asked about this run yet. */
   readonly canAskWarm: boolean;
   readonly draining: boolean;
+  /** The gateway has a template of the run's image and machine, by its last word. */
+  readonly hasTemplate: boolean;
 }
 
 export type GiveBackReason = "no_image" | "node_full" | "draining";
@@ -22,6 +24,8 @@ export type LaunchPlan =
   /** Its memory is on disk: it may only be restored, never started over by us. */
   | { readonly kind: "restore" }
   | { readonly kind: "warm" }
+  /** A fresh sandbox that need not boot. If its template has gone meanwhile it boots: the gateway says which in its answer. */
+  | { readonly kind: "clone" }
   | { readonly kind: "cold" }
   /** Idle runners of other versions leave first; then the run is planned again. */
   | { readonly kind: "make_room" }
@@ -37,7 +41,8 @@ export function planLaunch(facts: LaunchFacts): LaunchPlan {
     const canMakeRoom = (idle.cpu > 0 || idle.memoryGib > 0) && fits(needs, plus(free, idle));
     return canMakeRoom ? { kind: "make_room" } : { kind: "give_back", reason: "node_full" };
   }
-  return { kind: facts.hasCheckpoint ? "restore" : "cold" };
+  if (facts.hasCheckpoint) return { kind: "restore" };
+  return { kind: facts.hasTemplate ? "clone" : "cold" };
 }
 
 export function fits(needs: Room, free: Room): boolean {
