@@ -21,6 +21,7 @@ const mount = mounter<{ gateway: null }>();
 
 /** What we can do beyond the shared contract; each is granted only to who asks for it by name. */
 const EXTENSIONS = ["hold"] as const;
+const OFFERED = ["hold", "reserve"];
 
 export function gatewayRoutes(parts: RouteParts): Mounted[] {
   return [...instanceRoutes(parts), ...snapshotRoutes(parts), ...nodeRoutes(parts)];
@@ -60,8 +61,8 @@ function snapshotRoutes({ core, launcher, snapshotter }: RouteParts): Mounted[] 
     mount(contract.restoreSnapshot, async ({ params, body }) => await launcher.restore(params.snapshotId, body)),
     mount(contract.deleteSnapshot, async ({ params }) => {
       const phase = core.memory.phase(params.snapshotId);
-      if (phase === "stored") await core.memory.remove(params.snapshotId);
-      if (phase === undefined || phase === "stored" || phase === "consumed") return undefined;
+      if (phase === "stored" || phase === "reserved") await core.memory.remove(params.snapshotId);
+      if (phase !== "writing" && phase !== "held" && phase !== "committing") return undefined;
       throw new TorporError(
         "sandbox_frozen",
         `Cannot delete ${params.snapshotId}: its sandbox stands still for it; abort or commit it first`,
@@ -86,6 +87,7 @@ function nodeRoutes({ core, stateDir, templates }: RouteParts): Mounted[] {
         quotaBytes: await core.quotaBytes(),
       },
       warnings: [...core.driver.warnings, ...core.staging.warnings],
+      extensions: core.driver.can.snapshot ? OFFERED : [],
       templates: templates.list(),
       reach: { services: { ...core.driver.reach.services }, metadata_url: core.driver.reach.metadataUrl },
     })),
@@ -114,7 +116,7 @@ function imageView(core: Core, { id, phase }: FoundImage): MemoryImageView[] {
   return [
     {
       id,
-      state: phase === "committing" ? "held" : phase,
+      state: phase === "committing" ? "held" : phase === "reserved" ? "consumed" : phase,
       instanceName: manifest.instanceName,
       image: manifest.image,
       sizeBytes: core.memory.sizeBytes(id),

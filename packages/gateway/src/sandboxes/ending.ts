@@ -12,13 +12,20 @@ export async function endSandbox(core: Core, sandbox: Sandbox): Promise<void> {
   if (sandbox.record.state !== "gone") await core.table.move(sandbox, "end");
   for (let attempt = 1; ; attempt++) {
     try {
-      return await core.driver.destroy(sandbox.record.id);
+      await core.driver.destroy(sandbox.record.id);
+      return await freeImage(core, sandbox);
     } catch (error) {
       core.log.error({ err: error, sandbox: sandbox.record.id, attempt }, "cannot free a sandbox that has ended");
       if (attempt === TRIES) throw error;
       await sleep(core.clock, FIRST_WAIT_MS * 2 ** attempt);
     }
   }
+}
+
+/** It was made ready ahead of time, and its run has not gone on: its memory image may be restored again. */
+async function freeImage({ memory }: Core, { record }: Sandbox): Promise<void> {
+  const { restoredFrom } = record;
+  if (restoredFrom !== null && memory.phase(restoredFrom) === "reserved") await memory.giveBack(restoredFrom);
 }
 
 /** Does what follows from `sandbox.exit`, if it is set: says so, then frees what it had. What cannot be freed now is left to the next start. */

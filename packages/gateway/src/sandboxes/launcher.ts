@@ -9,9 +9,10 @@ import { Limiter, newIdBody } from "@torpor/kernel";
 import type { Core } from "../core.ts";
 import type { SandboxImage, SandboxSpec, StartOutcome } from "../drivers/driver.ts";
 import { UNREADABLE } from "../snapshots/memoryImages.ts";
-import { imageMismatch, plainSizeOf, whyTooSmall, type Manifest } from "../snapshots/manifest.ts";
+import { imageMismatch, whyTooSmall } from "../snapshots/manifest.ts";
 import { startFresh, type FreshStart } from "../templates/startFresh.ts";
 import type { Templates } from "../templates/templates.ts";
+import { refuseImage, restoreImage } from "./restoring.ts";
 import { concludeExit, endSandbox } from "./ending.ts";
 import { requestHash, type SandboxRecord } from "./record.ts";
 import type { Sandbox } from "./sandboxTable.ts";
@@ -31,6 +32,9 @@ export interface StartReply {
   readonly start?: FreshStart["start"];
   readonly start_reason?: string;
 }
+
+/** Beyond the shared contract, for who asks by name: see `RestoreBody`. */
+const RESERVE = "reserve";
 
 const GIB = 1024 ** 3;
 const NEVER = new AbortController().signal;
@@ -59,6 +63,7 @@ export class Launcher {
     if (repeated !== undefined) return repeated;
     const image = await this.#core.images.find(body.image);
     const record = this.#newRecord(body, hash, {
+      labels: body.labels ?? {},
       restoredFrom: null,
       image: body.image,
       imageDigest: image.digest,
@@ -79,80 +84,32 @@ export class Launcher {
   async restore(imageId: MemoryImageId, body: RestoreBody): Promise<StartReply> {
     const { memory, driver, images } = this.#core;
     const hash = requestHash(["restore", imageId, body]);
+    const extensions = (body.extensions ?? []).filter((extension) => extension === RESERVE);
+    const granted = extensions.length === 0 ? {} : { extensions };
     const repeated = await this.#repeat(body.name, hash);
-    if (repeated !== undefined) return repeated;
+    if (repeated !== undefined) return { ...repeated, ...granted };
     const manifest = await memory.restorable(imageId);
-    if (manifest === undefined) return await this.#refuse(imageId, UNREADABLE);
+    if (manifest === undefined) return await refuseImage(this.#core, imageId, UNREADABLE);
     const image = await images
       .find(manifest.image)
-      .catch((error: unknown) => this.#refuse(imageId, `its task image cannot be used: ${(error as Error).message}`));
+      .catch((error: unknown) => refuseImage(this.#core, imageId, `its task image cannot be used: ${(error as Error).message}`));
     const mismatch = imageMismatch(manifest, { fingerprint: driver.fingerprint, imageDigest: image.digest });
-    if (mismatch !== undefined) return await this.#refuse(imageId, mismatch);
+    if (mismatch !== undefined) return await refuseImage(this.#core, imageId, mismatch);
     const small = whyTooSmall(manifest, Math.round(body.memory_gb * GIB));
     if (small !== undefined) throw new TorporError("memory_image_refused", `Cannot restore ${imageId}: ${small}`); // it fits a larger one
     const record = this.#newRecord(body, hash, {
+      labels: body.labels ?? manifest.labels,
       restoredFrom: imageId,
       image: manifest.image,
       imageDigest: image.digest,
       metadata: {},
       guestMetadata: body.metadata,
     });
-    return await this.#launch(record, () => this.#restore(imageId, manifest, specOf(record, image, {})));
-  }
-
-  /** Memory in clear exists only until the sandbox has read it. */
-  async #restore(imageId: MemoryImageId, manifest: Manifest, spec: SandboxSpec): Promise<StartOutcome> {
-    const { staging } = this.#core;
-    const sizeBytes = plainSizeOf(manifest);
-    const room = staging.reserve(sizeBytes, "wake");
-    if (room === undefined) {
-      const message = `${sizeBytes} bytes do not fit beside the ${staging.reservedBytes} that are being written and restored`;
-      return { kind: "refused", reason: "no_capacity", message };
-    }
-    try {
-      return await this.#restoreIn(await room.open(), imageId, manifest, spec);
-    } finally {
-      void room.release(); // not on the way of the answer
-    }
-  }
-
-  /** S3. Opening 150 MB takes as long as making an empty sandbox: they happen side by side. */
-  async #restoreIn(dir: string, imageId: MemoryImageId, manifest: Manifest, spec: SandboxSpec): Promise<StartOutcome> {
-    const { memory, driver, clock, metrics } = this.#core;
-    const startedMs = clock.monotonicMs();
-    const preparing = driver.prepare(spec);
-    const opening = memory.unseal(imageId, manifest, dir).finally(() => {
-      metrics.observeMs("torpor_gateway_unseal_seconds", clock.monotonicMs() - startedMs);
-    });
-    const damage = await opening.finally(() => preparing);
-    if (damage !== undefined) return await this.#refuse(imageId, damage);
-    const prepared = await preparing;
-    if (prepared.kind === "refused") return prepared;
-    await memory.consume(imageId);
-    const outcome = await driver.restore(spec.id, dir);
-    if (outcome.kind === "started") this.#removeSoon(imageId);
-    else if (outcome.kind === "refused") await memory.giveBack(imageId);
-    else await memory.remove(imageId); // before what may have run is destroyed: a kill in between must not give it back
-    return outcome;
-  }
-
-  /** An image that cannot be restored here is given up: the cause is told and kept, its key and its files go (L7, L11). */
-  async #refuse(imageId: MemoryImageId, cause: string): Promise<never> {
-    const { memory, metrics, log } = this.#core;
-    try {
-      return await memory.refuse(imageId, cause);
-    } finally {
-      if (memory.phase(imageId) === "refused") {
-        metrics.count("torpor_gateway_memory_images_refused_total");
-        log.error({ memoryImage: imageId, cause }, "a memory image is refused and deleted");
-        this.#removeSoon(imageId);
-      }
-    }
-  }
-
-  #removeSoon(imageId: MemoryImageId): void {
-    const { memory, log } = this.#core;
-    memory.removeSoon(imageId, (error) => log.error({ err: error, memoryImage: imageId }, "cannot delete a memory image"));
+    const spec = specOf(record, image, {});
+    const reply = await this.#launch(record, () =>
+      restoreImage(this.#core, { imageId, manifest, spec, isReserved: extensions.length > 0 }),
+    );
+    return { ...reply, ...granted };
   }
 
   /** Ends a sandbox and frees its name. The caller has ended what was under way with it. Throws when something could not be freed. */
@@ -183,7 +140,7 @@ export class Launcher {
   #newRecord(
     body: CreateInstanceBody | RestoreBody,
     hash: string,
-    more: Pick<SandboxRecord, "restoredFrom" | "image" | "imageDigest" | "metadata" | "guestMetadata">,
+    more: Pick<SandboxRecord, "labels" | "restoredFrom" | "image" | "imageDigest" | "metadata" | "guestMetadata">,
   ): SandboxRecord {
     const { clock, random } = this.#core;
     return {
@@ -193,7 +150,6 @@ export class Launcher {
       requestHash: hash,
       cpu: body.cpu,
       memoryBytes: Math.round(body.memory_gb * GIB),
-      labels: body.labels ?? {},
       address: null,
       createdAtMs: clock.nowMs(),
       endedAtMs: null,

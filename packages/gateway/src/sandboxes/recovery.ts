@@ -124,9 +124,11 @@ async function adopted(core: Core, sandbox: Sandbox, found: Found): Promise<bool
 /** R4. */
 async function recoverImages(core: Core): Promise<void> {
   const wanted = new Set(core.table.all().map((sandbox) => sandbox.record.snapshot?.memoryImageId));
+  const readyFrom = new Set(core.table.all().map((sandbox) => sandbox.record.restoredFrom));
   for (const { id, phase } of core.memory.list()) {
     if (phase === "committing" && !wanted.has(id)) await core.memory.move(id, "store");
     if ((phase === "writing" || phase === "held") && !wanted.has(id)) await core.memory.remove(id);
+    if (phase === "reserved" && !readyFrom.has(id)) await core.memory.giveBack(id);
     if (phase === "consumed" || phase === "refused") await core.memory.remove(id);
     if (phase === "stored" && core.memory.manifest(id) === undefined) {
       core.log.error({ memoryImage: id, cause: UNREADABLE }, "a memory image is refused and deleted");

@@ -17,7 +17,7 @@ import { SealThreads } from "./sealThreads.ts";
 const MANIFEST = "manifest.json";
 /** Why an image is refused whose manifest does not open. */
 export const UNREADABLE = `${MANIFEST} is damaged or missing, or its key is`;
-const PHASES: readonly ImagePhase[] = ["stored", "writing", "held", "committing", "consumed", "refused"];
+const PHASES: readonly ImagePhase[] = ["stored", "writing", "held", "committing", "reserved", "consumed", "refused"];
 
 export interface FoundImage {
   readonly id: MemoryImageId;
@@ -115,6 +115,8 @@ export class MemoryImages {
     const phase = this.#phases.get(id);
     if (phase === "writing" || phase === "held" || phase === "committing")
       throw new TorporError("sandbox_frozen", `Cannot restore ${id}: its sandbox still exists; commit the snapshot first`);
+    if (phase === "reserved")
+      throw new TorporError("sandbox_frozen", `Cannot restore ${id}: a sandbox was made ready from it; delete that first`);
     if (phase !== "stored") throw this.#gone(id);
     // Read again: what counts is what is on the disk
     const manifest = await this.#readManifest(id);

@@ -38,6 +38,9 @@ export class Snapshotter {
   readonly #running = new Map<string, Running>();
   readonly #deadlines = new Map<MemoryImageId, Timer>();
   readonly #ended = new EndedHolds();
+  readonly #commits = new Map<MemoryImageId, Promise<void>>();
+  /** Originals that a commit has not yet seen destroyed. */
+  readonly #dying = new Map<MemoryImageId, Sandbox>();
 
   constructor(core: Core, outbox: Outbox, options: SnapshotterOptions) {
     this.#core = core;
@@ -104,16 +107,24 @@ export class Snapshotter {
     return running === undefined ? "none" : "thawed";
   }
 
-  /** Destroys the held sandbox and makes its memory image restorable (H2, H3). */
+  /** Destroys the held sandbox and makes its memory image restorable (H2, H3). Who asks again meanwhile gets the first one's answer. */
   async commit(imageId: MemoryImageId): Promise<void> {
+    const underWay = this.#commits.get(imageId);
+    if (underWay !== undefined) return await underWay;
+    const commit = this.#commit(imageId).finally(() => this.#commits.delete(imageId));
+    this.#commits.set(imageId, commit);
+    await commit;
+  }
+
+  async #commit(imageId: MemoryImageId): Promise<void> {
     const { memory } = this.#core;
     const phase = memory.phase(imageId);
-    if (phase === "stored" || phase === "consumed" || this.#ended.get(imageId) === "committed") return;
+    if (phase === "stored" || phase === "reserved" || phase === "consumed" || this.#ended.get(imageId) === "committed") return;
     if (this.#ended.get(imageId) === "thawed")
       throw new TorporError("snapshot_stale", `Cannot commit ${imageId}: its sandbox was thawed and goes on`);
     if (phase === undefined) throw new TorporError("memory_image_gone", `Cannot commit ${imageId}: this node does not have it`);
     if (phase === "writing") throw new TorporError("snapshot_stale", `Cannot commit ${imageId}: it is still being written`);
-    const sandbox = this.#holderOf(imageId);
+    const sandbox = this.#holderOf(imageId) ?? this.#dying.get(imageId);
     if (sandbox === undefined) return await this.#finishCommit(imageId, undefined);
     await sandbox.serial.run(async () => {
       if (memory.phase(imageId) === undefined)
@@ -224,7 +235,11 @@ export class Snapshotter {
     const { memory } = this.#core;
     this.#disarm(imageId);
     if (memory.phase(imageId) === "held") await memory.move(imageId, "commit");
-    if (sandbox !== undefined) await endSandbox(this.#core, sandbox);
+    if (sandbox !== undefined) {
+      this.#dying.set(imageId, sandbox);
+      await endSandbox(this.#core, sandbox); // throws when something of it is left: then the next commit goes on here
+      this.#dying.delete(imageId);
+    }
     if (memory.phase(imageId) === "committing") await memory.move(imageId, "store");
     this.#ended.set(imageId, "committed");
   }
