@@ -54,7 +54,12 @@ const bench = await startBenchPlane({
   driver: "gvisor",
   splitNode: true,
   project: "bench/fixtures/soak",
-  env: { PATH: process.env["PATH"] ?? "", COMPUTE_SNAPSHOT_DELAY_MS: "500", TORPOR_RUNSC: process.env["TORPOR_RUNSC"] ?? "" },
+  env: {
+    PATH: process.env["PATH"] ?? "",
+    COMPUTE_SNAPSHOT_DELAY_MS: "500",
+    TRIGGER_WARM_START_KEEPALIVE_MS: "0",
+    TORPOR_RUNSC: process.env["TORPOR_RUNSC"] ?? "",
+  },
 });
 let left: readonly string[] = [];
 try {
@@ -134,12 +139,23 @@ async function untilPhase(plane: BenchPlane, runId: string, count: number, aimed
     held: ["held", "none"],
     asleep: ["none"],
   }[aimed];
-  return await until(`the sandbox of ${runId} is ${aimed}`, async () => {
+  const look = async (): Promise<Cycle["hit"] | undefined> => {
     const sandboxes = await instances(plane);
     if (sandboxes === undefined) return undefined;
     const state = stateOf(sandboxes, runId);
     return wanted.includes(state) ? state : undefined;
-  });
+  };
+  return await until(`the sandbox of ${runId} is ${aimed}`, look, () => story(plane, runId));
+}
+
+/** What a reader needs to see when a run does not go on. */
+async function story(plane: BenchPlane, runId: string): Promise<unknown> {
+  const events = (await quietly(() => plane.timeline(runId))) ?? [];
+  return {
+    kills,
+    sandboxes: (await instances(plane))?.map(({ name, state }) => `${name} ${state}`),
+    timeline: events.map(({ at, name, reason }) => [at.toISOString().slice(14), name, reason].filter(Boolean).join(" ")),
+  };
 }
 
 function stateOf(sandboxes: readonly InstanceView[], runId: string): Cycle["hit"] {

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { buildImage } from "@torpor/image";
 import { environmentKey, gatewayClient, registerImage, removePlane, startPlane, unwrap, type Plane } from "@torpor/cli";
-import { sdkRuns, type RetrievedRun, type TimelineLineView } from "@torpor/contracts";
+import { sdkRuns, sdkWaits, type RetrievedRun, type TimelineLineView } from "@torpor/contracts";
 import { RouteClient } from "@torpor/http";
 import { Scope, type Closable } from "@torpor/kernel";
 
@@ -27,7 +27,9 @@ export interface BenchPlane extends Closable {
   run(runId: string): Promise<RetrievedRun>;
   timeline(runId: string): Promise<readonly TimelineLineView[]>;
   /** Waits until `done` holds of the run. */
-  until(runId: string, done: (run: RetrievedRun) => boolean): Promise<RetrievedRun>;
+  until(runId: string, done: (run: RetrievedRun) => boolean, options?: { readonly limitMs: number }): Promise<RetrievedRun>;
+  /** Completes the token that a run of the task `token` waits for. */
+  complete(runId: string): Promise<void>;
 }
 
 const POLL_MS = 50;
@@ -66,17 +68,21 @@ export async function startBenchPlane(options: BenchPlaneOptions): Promise<Bench
     trigger: async (task, payload) => unwrap(await sdk.call(sdkRuns.trigger, { params: { taskId: task }, body: { payload } })).id,
     run,
     timeline: async (runId) => unwrap(await sdk.call(sdkRuns.timeline, { params: { runId } })).events,
-    until: (runId, done) => pollUntil(() => run(runId), done),
+    until: (runId, done, { limitMs } = { limitMs: RUN_LIMIT_MS }) => pollUntil(() => run(runId), done, limitMs),
+    complete: async (runId) => {
+      const { data } = unwrap(await sdk.call(sdkWaits.listTokens, { query: { "filter[tags]": `run:${runId}` } }));
+      for (const { id } of data) unwrap(await sdk.call(sdkWaits.completeToken, { params: { tokenId: id }, body: { data: {} } }));
+    },
     close: () => scope.close(),
   };
 }
 
-async function pollUntil<T>(look: () => Promise<T>, done: (seen: T) => boolean): Promise<T> {
-  const deadlineMs = performance.now() + RUN_LIMIT_MS;
+async function pollUntil<T>(look: () => Promise<T>, done: (seen: T) => boolean, limitMs: number): Promise<T> {
+  const deadlineMs = performance.now() + limitMs;
   for (;;) {
     const seen = await look();
     if (done(seen)) return seen;
-    if (performance.now() > deadlineMs) throw new Error(`Cannot go on: not done after ${RUN_LIMIT_MS / 1000} s: ${JSON.stringify(seen)}`);
+    if (performance.now() > deadlineMs) throw new Error(`Cannot go on: not done after ${limitMs / 1000} s: ${JSON.stringify(seen)}`);
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }
 }
