@@ -8,9 +8,10 @@ import { RouteClient } from "@torpor/http";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { cleanUp } from "./cleanup.ts";
 import { execOrThrow } from "./drivers/gvisor/exec.ts";
+import { stagingDir } from "./graph.ts";
 import { CallbackReceiver, contract, ok, TOKEN } from "./testing/fakeGateway.ts";
 import { leftoversOf } from "./testing/leftovers.ts";
-import { lastTick, makeRealHost, outputOf, RUNSC, tickAfter, until, whyNoGvisor, type RealHost } from "./testing/realHost.ts";
+import { lastTick, makeRealHost, outputOf, RUNSC, TEST_RUN_DIR, tickAfter, until, whyNoGvisor, type RealHost } from "./testing/realHost.ts";
 
 const missing = await whyNoGvisor();
 const name = RunnerId.parse("runner-1");
@@ -75,6 +76,10 @@ describe.skipIf(missing !== undefined)(
       await ended;
       await client.close();
       await start();
+      // Nothing in clear survives, and no key whose image is gone (L16)
+      expect(await readdir(stagingDir({ runDir: TEST_RUN_DIR, planeId: host.options.planeId }))).toEqual([]);
+      const images = (await memoryFolders()).map((folder) => `${folder.split(".")[0]}.key`);
+      expect((await readdir(join(stateDir(), "keys"))).filter((file) => file.endsWith(".key")).toSorted()).toEqual(images);
     }
 
     const stateDir = () => join(host.dir, "gateway");

@@ -1,4 +1,5 @@
 // The program that test sandboxes run: `node guest.mjs <what>`.
+import { createHash } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { createServer, connect } from "node:net";
 
@@ -19,6 +20,13 @@ const programs = {
   heavy() {
     const megabytes = Number(process.env.MEGABYTES ?? "64");
     const kept = Array.from({ length: megabytes }, (_, index) => Buffer.alloc(2 ** 20, index + 1));
+    let count = 0;
+    setInterval(() => say(`tick ${++count} ${kept.length}`), 100);
+  },
+  /** Keeps a text in memory that stands nowhere: 64 hexadecimal digits, many times over. */
+  canary() {
+    const text = createHash("sha256").update("canary").digest("hex");
+    const kept = Buffer.alloc(4 * 2 ** 20, text);
     let count = 0;
     setInterval(() => say(`tick ${++count} ${kept.length}`), 100);
   },
