@@ -1,4 +1,4 @@
-import { admin, gateway, type MemoryImageView } from "@torpor/contracts";
+import { admin, gateway } from "@torpor/contracts";
 import { RouteClient } from "@torpor/http";
 import type { Command, CommandContext } from "../command.ts";
 import { flagOption } from "../command.ts";
@@ -7,6 +7,7 @@ import { EXIT } from "../exitCodes.ts";
 import { DATA_DIR_OPTION, dataDirOf, readLastProject } from "../plane/dataDir.ts";
 import type { PlaneFile } from "../plane/planeFile.ts";
 import { showBytes } from "../terminal/table.ts";
+import { showSizes, sizesOf } from "./sleepingSizes.ts";
 
 /** What a plane is doing, and what sleeping runs cost. */
 export const status: Command = {
@@ -33,7 +34,12 @@ async function gather(plane: PlaneFile) {
     const { instances } = unwrap(await node.call(gateway.listInstances));
     const { snapshots } = unwrap(await node.call(gateway.listSnapshots));
     const machine = unwrap(await node.call(gateway.node));
-    return { runs, sandboxes: instances, memoryImages: sizesOf(snapshots), machine };
+    return {
+      runs,
+      sandboxes: instances,
+      memoryImages: { ...sizesOf(snapshots), quotaBytes: machine.memoryImages?.quotaBytes ?? null },
+      machine,
+    };
   } finally {
     await platform.close();
     await node.close();
@@ -49,15 +55,6 @@ export function gatewayClient(plane: PlaneFile): RouteClient {
   });
 }
 
-function sizesOf(snapshots: readonly MemoryImageView[]) {
-  const sizes = snapshots
-    .filter(({ state }) => state === "stored")
-    .map(({ sizeBytes }) => sizeBytes)
-    .sort((a, b) => a - b);
-  const at = (share: number): number => sizes[Math.min(sizes.length - 1, Math.floor(sizes.length * share))] ?? 0;
-  return { count: sizes.length, totalBytes: sizes.reduce((sum, size) => sum + size, 0), p50Bytes: at(0.5), p95Bytes: at(0.95) };
-}
-
 function print(
   { terminal }: CommandContext,
   plane: PlaneFile,
@@ -68,9 +65,7 @@ function print(
   terminal.line(
     `sandboxes  ${sandboxes.length}, ${showBytes(sandboxes.reduce((sum, { memoryBytes }) => sum + (memoryBytes ?? 0), 0))} of memory, ${sandboxes.reduce((sum, { processCount }) => sum + (processCount ?? 0), 0)} processes`,
   );
-  terminal.line(
-    `asleep     ${memoryImages.count} on disk, ${showBytes(memoryImages.totalBytes)} (each p50 ${showBytes(memoryImages.p50Bytes)}, p95 ${showBytes(memoryImages.p95Bytes)})`,
-  );
+  for (const line of showSizes(memoryImages, memoryImages.quotaBytes)) terminal.line(line);
   terminal.line(
     `machine    ${showBytes(machine.memoryAvailableBytes)} of ${showBytes(machine.memoryTotalBytes)} memory free, ${showBytes(machine.diskFreeBytes)} disk free`,
   );

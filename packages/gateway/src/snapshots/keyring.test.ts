@@ -40,7 +40,7 @@ describe("the keys of memory images (L16)", () => {
   it("lie on the disk wrapped, readable by their owner alone", async () => {
     const made = await (await ring()).create(one);
     const file = join(keys(), `${one}.key`);
-    expect((await readFile(file)).includes(made.reveal())).toBe(false);
+    expect((await readFile(file)).includes(Buffer.from(made.reveal()))).toBe(false);
     expect((await stat(file)).mode & 0o777).toBe(0o600);
     expect((await stat(keys())).mode & 0o777).toBe(0o700);
     expect((await stat(nodeKeyFile())).mode & 0o777).toBe(0o600);

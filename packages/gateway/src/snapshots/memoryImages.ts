@@ -102,7 +102,7 @@ export class MemoryImages {
     } catch (error) {
       this.#phases.set(id, from);
       if (codeOf(error) !== "ENOENT") throw error;
-      this.#phases.delete(id);
+      await this.remove(id); // somebody deleted its files: what is left is its key
       throw gone(id, undefined);
     }
   }
