@@ -3,7 +3,7 @@ import { cp, realpath, rm, rmdir, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { ensureBase, NODE_PATH, type BaseImage } from "./base/ensureBase.ts";
 import { TASK_USER } from "./base/etc.ts";
-import { HOOK_OPTIONS } from "./base/hookFiles.ts";
+import { HOOK_DIR, HOOK_OPTIONS } from "./base/hookFiles.ts";
 import { APP_DIR } from "./bundle/bundleProject.ts";
 import type { Bundle } from "./bundle/messages.ts";
 import { bundleInChild } from "./bundle/runChild.ts";
@@ -96,6 +96,7 @@ async function writeImage(stateDir: string, base: BaseImage, project: Project, b
     await cp(bundle.appDir, join(rootfs, APP_DIR), { recursive: true, verbatimSymlinks: true });
     await prepareForTask(join(rootfs, APP_DIR));
     await prepareForTask(join(rootfs, TASK_USER.home));
+    await listFiles(rootfs);
     const entries = await readTree(rootfs);
     const image = describeImage(entries, base, project, bundle);
     await writeFile(join(workDir, "image.json"), JSON.stringify(image, null, 2), { flush: true });
@@ -106,6 +107,13 @@ async function writeImage(stateDir: string, base: BaseImage, project: Project, b
   } finally {
     await rm(workDir, { recursive: true, force: true });
   }
+}
+
+/** What the image has where a task may write: a sandbox that takes another run goes back to it. */
+async function listFiles(rootfs: string): Promise<void> {
+  const below = async (dir: string): Promise<string[]> => (await readTree(join(rootfs, dir))).map(({ path }) => join(dir, path));
+  const paths = [...(await below(APP_DIR)), ...(await below(TASK_USER.home))];
+  await writeFile(join(rootfs, HOOK_DIR, "files.json"), JSON.stringify(paths));
 }
 
 function describeImage(entries: readonly TreeEntry[], base: BaseImage, project: Project, bundle: Bundle): Image {

@@ -111,6 +111,8 @@ function warmStartConfig(e: Settings) {
     maxKeepAliveMs: e.TRIGGER_WARM_START_KEEPALIVE_MS === 0 ? 0 : e.TORPOR_WARM_START_MAX_KEEPALIVE_MS,
     /** Idle runners of this node: beyond that, who has waited longest leaves. */
     maxIdle: e.TORPOR_WARM_START_MAX_IDLE,
+    /** How long one poll of a runner lasts. Below the 300 s after which Node's own client gives up on an answer. */
+    connectionMs: e.TORPOR_WARM_START_CONNECTION_MS,
   } as const;
 }
 

@@ -61,6 +61,7 @@ export async function startSupervisor(config: SupervisorConfig, deps: Supervisor
     listening.server = scope.use(await serveWorkload(config, core, deps.log));
     scope.use(core.sockets);
     const metricsServer = config.metrics.kind === "off" ? null : scope.use(await serveMetrics(config.metrics, deps));
+    deps.log.info({ workloadUrl: listening.server.url, metricsUrl: metricsServer?.url ?? null }, "the supervisor listens");
     subscriptions.start();
     const ready = begin(config, core, { deps, stop: stop.signal });
     ready.catch((error: unknown) => deps.log.error({ err: error }, "the supervisor cannot take runs"));

@@ -25,13 +25,14 @@ function createWarmDoor(kit: Kit, endings: Endings, arrivals: Arrivals): WarmDoo
   const { config, base, runners, room, signs, state, deps } = kit;
   const { warmStart } = config;
   if (deps.broker === null || warmStart.kind === "off" || config.runner.warmStartUrl !== undefined) return null;
-  const { keepAliveMs, maxKeepAliveMs, maxIdle, signWithinMs } = warmStart;
+  const { connectionMs, keepAliveMs, maxKeepAliveMs, maxIdle, signWithinMs } = warmStart;
   return new WarmDoor({
     ...base,
     relay: new WarmRelay({ ...base, broker: deps.broker, instanceName: config.instanceName }),
     signs,
     runners,
     maxIdle,
+    connectionMs,
     maxKeepAliveMs,
     signWithinMs,
     keepAliveMs: (who, idleAlike) =>

@@ -2,6 +2,8 @@
 
 /** In the environment of a template, and in no clone's: `controller` for the sandbox's first process, `worker` for the one it forks. */
 export const ROLE_VARIABLE = "TORPOR_TEMPLATE";
+/** Its value in a worker that takes over from the worker of the run before: see `nextRun.ts`. */
+export const NEXT_RUN_ROLE = "next";
 /** The files that a worker imports ahead, as JSON. */
 export const IMPORTS_VARIABLE = "TORPOR_TEMPLATE_IMPORTS";
 /** The line on standard output after which the sandbox may be saved. */

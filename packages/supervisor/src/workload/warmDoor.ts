@@ -26,6 +26,8 @@ export interface WarmDoorDeps {
   readonly metrics: Metrics;
   readonly signWithinMs: number;
   readonly maxIdle: number;
+  /** How long one poll lasts. */
+  readonly connectionMs: number;
   /** How long a runner that becomes idle now is kept; 0: it leaves. */
   readonly keepAliveMs: (who: WaitingAs, idleAlike: number) => number;
   /** No runner is ever kept longer, in milliseconds; 0: none is kept at all. */
@@ -53,8 +55,6 @@ export type WarmAnswer =
   | { readonly kind: "leave" }
   | { readonly kind: "again" };
 
-/** Below the 300 s after which Node's own client gives up on an answer. */
-const CONNECTION_MS = 240_000;
 /** The rest of a poll in which a run would come too late to be read for certain. */
 const LATE_MS = 500;
 /** A runner that was given a run, gave no sign and was not heard of for so long is not going to wake up. */
@@ -88,8 +88,8 @@ export class WarmDoor {
 
   /** How long a poll may last and how long it is worth waiting; when to leave is said here, not by the runner's own watch. */
   connect(): { connectionTimeoutMs: number; keepaliveMs: number } {
-    const { maxKeepAliveMs, draining } = this.#deps;
-    return { connectionTimeoutMs: CONNECTION_MS, keepaliveMs: draining() ? 0 : maxKeepAliveMs };
+    const { connectionMs, maxKeepAliveMs, draining } = this.#deps;
+    return { connectionTimeoutMs: connectionMs, keepaliveMs: draining() ? 0 : maxKeepAliveMs };
   }
 
   /** Waits for a run, as a runner's long poll. */
@@ -135,7 +135,7 @@ export class WarmDoor {
   }
 
   async #sit(caller: WarmCaller, signal: AbortSignal): Promise<WarmAnswer> {
-    const { clock, keepAliveMs, maxIdle } = this.#deps;
+    const { clock, connectionMs, keepAliveMs, maxIdle } = this.#deps;
     const former = this.#seats.get(caller.controllerId);
     if (former !== undefined) this.#end(former, { kind: "leave" }); // its newest poll is the only one
     const nowMs = clock.monotonicMs();
@@ -152,7 +152,7 @@ export class WarmDoor {
         answer,
         registered: new AbortController(),
         timers: [
-          clock.after(CONNECTION_MS - LATE_MS, () => seat.registered.abort()),
+          clock.after(connectionMs - LATE_MS, () => seat.registered.abort()),
           clock.after(keptMs, () => this.#end(seat, { kind: "leave" })),
         ],
         signal,
