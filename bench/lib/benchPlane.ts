@@ -28,8 +28,8 @@ export interface BenchPlane extends Closable {
   timeline(runId: string): Promise<readonly TimelineLineView[]>;
   /** Waits until `done` holds of the run. */
   until(runId: string, done: (run: RetrievedRun) => boolean, options?: { readonly limitMs: number }): Promise<RetrievedRun>;
-  /** Completes the token that a run of the task `token` waits for. */
-  complete(runId: string): Promise<void>;
+  /** Completes the token that a run of the task `token` waits for. Resolves with the wall time at which that was asked. */
+  complete(runId: string): Promise<number>;
 }
 
 const POLL_MS = 50;
@@ -70,8 +70,10 @@ export async function startBenchPlane(options: BenchPlaneOptions): Promise<Bench
     timeline: async (runId) => unwrap(await sdk.call(sdkRuns.timeline, { params: { runId } })).events,
     until: (runId, done, { limitMs } = { limitMs: RUN_LIMIT_MS }) => pollUntil(() => run(runId), done, limitMs),
     complete: async (runId) => {
-      const { data } = unwrap(await sdk.call(sdkWaits.listTokens, { query: { "filter[tags]": `run:${runId}` } }));
+      const { data } = unwrap(await sdk.call(sdkWaits.listTokens, { query: { "page[size]": 10, "filter[tags]": `run:${runId}` } }));
+      const askedMs = Date.now();
       for (const { id } of data) unwrap(await sdk.call(sdkWaits.completeToken, { params: { tokenId: id }, body: { data: {} } }));
+      return askedMs;
     },
     close: () => scope.close(),
   };
