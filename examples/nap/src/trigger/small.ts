@@ -1,9 +1,12 @@
 import { task } from "@trigger.dev/sdk";
 
-/** The shortest task: says when its first line ran and hands its payload back. */
+/** When the code of this project was loaded into its process. */
+const loadedAtMs = Date.now();
+
+/** The shortest task: says when its first line ran, when its code was loaded before that, and hands its payload back. */
 export const hello = task({
   id: "hello",
-  run: async (payload: unknown) => ({ startedAtMs: Date.now(), payload }),
+  run: async (payload: unknown) => ({ startedAtMs: Date.now(), loadedAtMs, payload }),
 });
 
 /** Executes without waiting, for the given time: it is never put to sleep. */

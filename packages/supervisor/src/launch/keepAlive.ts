@@ -8,6 +8,8 @@ export const GAP_BOUNDS_MS = [500, 1_000, 2_000, 5_000, 10_000, 20_000, 30_000, 
 const KNOWN_FROM = 8;
 /** The share of gaps that a kept runner should bridge. The rest is a tail that would cost more memory than it saves time. */
 const WANTED_SHARE = 0.9;
+/** What is worth keeping is kept at least so long: a machine that is busy for a moment lets runs come late. */
+const SHORTEST_MS = 5_000;
 /** When fewer gaps than this can be bridged at all, keeping is not worth it. */
 const WORTHWHILE_SHARE = 0.1;
 
@@ -43,7 +45,7 @@ function bridgedMs(gaps: readonly number[], { usualMs, maxMs }: { readonly usual
     if (seen / total >= WANTED_SHARE) break;
   }
   // A run more or less regular is late by a little now and then.
-  return seen / total < WORTHWHILE_SHARE ? 0 : bestMs * 1.25;
+  return seen / total < WORTHWHILE_SHARE ? 0 : Math.max(SHORTEST_MS, bestMs * 1.25);
 }
 
 /** Kinds of runs that are remembered; beyond this the one that has not come for longest is forgotten. */

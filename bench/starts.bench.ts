@@ -1,0 +1,297 @@
+// How long a run takes from the call of trigger to its task's first line: in a runner that waited for it, in a clone of a template, in a
+// sandbox that is booted, and, as the baseline, in a plain process without any sandbox; with the share of each step, on an idle machine
+// and beside one busy process per CPU. Then a burst, and the memory of a runner that waits and of a sandbox whose task waits.
+import { spawn, type ChildProcess } from "node:child_process";
+import { loadavg, cpus } from "node:os";
+import { gateway, type InstanceView, type TimelineLineView } from "@torpor/contracts";
+import { unwrap } from "@torpor/cli";
+import { startBenchPlane, type BenchPlane } from "./lib/benchPlane.ts";
+import { figures, medianAndP95 } from "./lib/figures.ts";
+import { machineLine } from "./lib/machine.ts";
+import { pause } from "./lib/patience.ts";
+
+const option = (name: string, fallback: number): number => Number(process.argv[process.argv.indexOf(`--${name}`) + 1]) || fallback;
+const starts = process.argv.includes("--starts") ? option("starts", 50) : 50;
+const burstSize = process.argv.includes("--burst") ? option("burst", 100) : 100;
+const json = process.argv.includes("--json");
+const repoDir = process.env["TORPOR_REPO_DIR"] ?? process.cwd();
+const stateDir = process.env["TORPOR_STATE_DIR"] ?? ".torpor";
+
+/** Idle sandboxes, or sandboxes whose task waits, that are weighed at once. */
+const WEIGHED = 4;
+const RUN_LIMIT_MS = 60_000;
+/** How nodes say that a run came to its runner. */
+const KINDS: Readonly<Record<string, string>> = { "launch.warm": "warm", "launch.cloned": "clone", "launch.created": "cold" };
+const TOLD_WITHIN_MS = 10_000;
+const KEPT_MS = "120000";
+
+/** Steps of a start, in milliseconds, in their order. Together they are the whole. */
+const STEPS = ["queue", "dequeue", "dispatch", "sandbox", "runner", "child", "userCode"] as const;
+type Step = (typeof STEPS)[number];
+interface Start {
+  readonly kind: string;
+  readonly steps: Readonly<Record<Step, number>>;
+  /** From the engine's hand-out until the runner shows that it has the run; what a hand-over costs by itself. */
+  readonly handOverMs: number;
+  readonly totalMs: number;
+}
+
+interface Phase {
+  readonly load: number;
+  readonly starts: readonly Start[];
+}
+
+interface Measured {
+  readonly idle: Phase;
+  readonly busy: Phase;
+}
+
+interface Burst {
+  readonly size: number;
+  readonly kinds: Readonly<Record<string, number>>;
+  readonly failed: number;
+  /** From the first call of trigger to the last first line. */
+  readonly tookMs: number;
+  /** Runs that began before one that was triggered 100 ms or more earlier. */
+  readonly outOfOrder: number;
+}
+
+const shared = { PATH: process.env["PATH"] ?? "", TORPOR_RUNSC: process.env["TORPOR_RUNSC"] ?? "", COMPUTE_SNAPSHOT_DELAY_MS: "60000" };
+const kept = { ...shared, TRIGGER_WARM_START_KEEPALIVE_MS: KEPT_MS, TORPOR_WARM_START_MAX_KEEPALIVE_MS: KEPT_MS };
+const left = { ...shared, TRIGGER_WARM_START_KEEPALIVE_MS: "0" };
+
+const startedMs = performance.now();
+const machine = machineLine();
+const warm = await onPlane("gvisor", { ...kept, TORPOR_GATEWAY_TEMPLATES: "on" }, async (bench) => ({
+  measured: await measure(bench, "warm"),
+  idleRunnerBytes: await weighIdle(bench),
+  burst: await burst(bench),
+}));
+const clone = await onPlane("gvisor", { ...left, TORPOR_GATEWAY_TEMPLATES: "on" }, async (bench) => ({
+  measured: await measure(bench, "clone"),
+  waitingBytes: await weighWaiting(bench),
+}));
+const cold = await onPlane("gvisor", { ...left, TORPOR_GATEWAY_TEMPLATES: "off" }, async (bench) => ({
+  measured: await measure(bench, "cold"),
+  waitingBytes: await weighWaiting(bench),
+}));
+const plain = await onPlane("process", left, async (bench) => ({ measured: await measure(bench, "cold") }));
+const results = { machine, starts, warm, clone, cold, plain, tookMs: performance.now() - startedMs };
+if (json) console.log(JSON.stringify(results, null, 2));
+else print();
+
+async function onPlane<T>(driver: "gvisor" | "process", env: Record<string, string>, work: (bench: BenchPlane) => Promise<T>): Promise<T> {
+  const bench = await startBenchPlane({ repoDir, stateDir, driver, env });
+  try {
+    return await work(bench);
+  } finally {
+    await bench.close();
+  }
+}
+
+/** Starts one after another, each when the one before has made room: first on the machine as it is, then beside one busy process per CPU. */
+async function measure(bench: BenchPlane, kind: "warm" | "clone" | "cold"): Promise<Measured> {
+  await settled(bench, kind);
+  const idle = await phase(bench, kind);
+  const load = cpus().map(() => busyProcess());
+  try {
+    return { idle, busy: await phase(bench, kind) };
+  } finally {
+    for (const one of load) one.kill("SIGKILL");
+  }
+}
+
+/** Runs until a start is of the wanted kind: a first one reads the image from disk, and a template is made after it. */
+async function settled(bench: BenchPlane, kind: string): Promise<void> {
+  for (let tries = 0; tries < 20; tries++) {
+    const [start] = await gather(bench, [await startOnce(bench, kind)]);
+    if (start?.kind === kind && tries > 0) return;
+    await pause(500);
+  }
+  throw new Error(`Cannot measure: after 20 runs none has started ${kind}`);
+}
+
+async function phase(bench: BenchPlane, kind: string): Promise<Phase> {
+  const load = loadavg()[0] ?? Number.NaN;
+  const runs: Triggered[] = [];
+  for (let count = 0; count < starts; count++) runs.push(await startOnce(bench, kind));
+  return { load, starts: await gather(bench, runs) };
+}
+
+interface Triggered {
+  readonly runId: string;
+  readonly calledMs: number;
+  readonly output: unknown;
+}
+
+async function startOnce(bench: BenchPlane, kind: string): Promise<Triggered> {
+  const calledMs = Date.now();
+  const runId = await bench.trigger("hello", {});
+  const run = await ended(bench, runId);
+  // A runner waits for its next run some milliseconds after this one has ended; a sandbox is removed some hundred later
+  if (kind === "warm") await pause(150);
+  else while ((await instances(bench)).length > 0) await pause(20);
+  return { runId, calledMs, output: run.output };
+}
+
+async function ended(bench: BenchPlane, runId: string) {
+  const run = await bench.until(runId, ({ isCompleted, isFailed }) => isCompleted || isFailed, { limitMs: RUN_LIMIT_MS });
+  if (run.isFailed) throw new Error(`Cannot measure: ${runId} failed: ${JSON.stringify(run.error)}`);
+  return run;
+}
+
+/** What the timelines say, when the node has told all of it. */
+async function gather(bench: BenchPlane, runs: readonly Triggered[]): Promise<Start[]> {
+  const all: Start[] = [];
+  for (const run of runs) {
+    const start = await startOf(bench, run);
+    if (start !== undefined) all.push(start);
+  }
+  return all;
+}
+
+async function startOf(bench: BenchPlane, { runId, calledMs, output }: Triggered): Promise<Start | undefined> {
+  const untilMs = performance.now() + TOLD_WITHIN_MS;
+  for (;;) {
+    const events = await bench.timeline(runId);
+    const launched = events.find(({ name }) => KINDS[name] !== undefined);
+    if (launched !== undefined) return stepsOf(events, launched, { calledMs, output });
+    if (performance.now() > untilMs) return undefined; // its line was lost: timelines are for people, and may
+    await pause(50);
+  }
+}
+
+function stepsOf(
+  events: readonly TimelineLineView[],
+  launched: TimelineLineView,
+  { calledMs, output }: Pick<Triggered, "calledMs" | "output">,
+): Start {
+  const at = (name: string): number => events.find((event) => event.name === name)?.at.getTime() ?? Number.NaN;
+  const kind = KINDS[launched.name] ?? "?";
+  const [handedOutMs, executingMs, placedMs] = [at("PENDING_EXECUTING"), at("EXECUTING"), launched.at.getTime()];
+  const [loadedMs, firstLineMs] = [numberIn(output, "loadedAtMs"), numberIn(output, "startedAtMs")];
+  const launchMs = launched.durationMs ?? Number.NaN;
+  // A worker of an idle runner may have loaded the code before there was a run
+  const codeMs = Math.min(Math.max(loadedMs, executingMs), firstLineMs);
+  const isWarm = kind === "warm";
+  return {
+    kind,
+    steps: {
+      queue: handedOutMs - calledMs,
+      dequeue: placedMs - launchMs - handedOutMs,
+      dispatch: isWarm ? launchMs : 0,
+      sandbox: isWarm ? 0 : launchMs,
+      runner: executingMs - placedMs,
+      child: codeMs - executingMs,
+      userCode: firstLineMs - codeMs,
+    },
+    handOverMs: placedMs - handedOutMs,
+    totalMs: firstLineMs - calledMs,
+  };
+}
+
+function numberIn(output: unknown, key: string): number {
+  return typeof output === "object" && output !== null && key in output ? Number((output as Record<string, unknown>)[key]) : Number.NaN;
+}
+
+async function instances(bench: BenchPlane): Promise<InstanceView[]> {
+  return unwrap(await bench.node.call(gateway.listInstances)).instances.filter(({ state }) => state !== "gone");
+}
+
+/** Memory of each runner that waits, after some have run side by side. */
+async function weighIdle(bench: BenchPlane): Promise<number[]> {
+  const runs = await Promise.all(Array.from({ length: WEIGHED }, () => bench.trigger("hello", {})));
+  for (const runId of runs) await ended(bench, runId);
+  await pause(500);
+  return (await instances(bench)).flatMap(({ memoryBytes }) => memoryBytes ?? []);
+}
+
+/** Memory of each sandbox whose task waits for a token. */
+async function weighWaiting(bench: BenchPlane): Promise<number[]> {
+  const runs = await Promise.all(Array.from({ length: WEIGHED }, () => bench.trigger("token", {})));
+  for (const runId of runs) while (!(await bench.timeline(runId)).some(({ name }) => name === "EXECUTING_WITH_WAITPOINTS")) await pause(50);
+  await pause(1_000);
+  const bytes = (await instances(bench)).flatMap(({ memoryBytes }) => memoryBytes ?? []);
+  for (const runId of runs) await bench.complete(runId);
+  for (const runId of runs) await ended(bench, runId);
+  return bytes;
+}
+
+async function burst(bench: BenchPlane): Promise<Burst> {
+  const startMs = Date.now();
+  const runs: { readonly runId: string; readonly calledMs: number }[] = [];
+  for (let count = 0; count < burstSize; count++) runs.push({ calledMs: Date.now(), runId: await bench.trigger("hello", {}) });
+  const done: { readonly calledMs: number; readonly firstLineMs: number }[] = [];
+  let failed = 0;
+  for (const { runId, calledMs } of runs) {
+    const run = await bench.until(runId, ({ isCompleted, isFailed }) => isCompleted || isFailed, { limitMs: 3 * RUN_LIMIT_MS });
+    if (run.isFailed) failed++;
+    else done.push({ calledMs, firstLineMs: numberIn(run.output, "startedAtMs") });
+  }
+  const kinds = await gather(
+    bench,
+    runs.map((run) => ({ ...run, output: {} })),
+  );
+  const counted: Record<string, number> = {};
+  for (const { kind } of kinds) counted[kind] = (counted[kind] ?? 0) + 1;
+  return {
+    size: burstSize,
+    kinds: counted,
+    failed,
+    tookMs: Math.max(...done.map(({ firstLineMs }) => firstLineMs)) - startMs,
+    outOfOrder: done.filter((one) => done.some((other) => other.calledMs < one.calledMs - 100 && other.firstLineMs > one.firstLineMs))
+      .length,
+  };
+}
+
+function busyProcess(): ChildProcess {
+  return spawn(process.execPath, ["-e", "process.on('disconnect', () => process.exit()); for (;;) { Math.sqrt(2); }"], { stdio: "ignore" });
+}
+
+function print(): void {
+  console.log(`${machine}; ${starts} starts each, one after another, trigger → first line of the task; ms, median / p95`);
+  for (const [name, { measured }] of [
+    ["warm (in a runner that waited)", warm],
+    ["clone (of a booted template)", clone],
+    ["cold (a sandbox is booted)", cold],
+    ["plain (a process, no sandbox)", plain],
+  ] as const) {
+    console.log(`\n${name}`);
+    printPhase("idle", measured.idle);
+    printPhase("busy", measured.busy);
+  }
+  const handOvers = warm.measured.idle.starts.filter(({ kind }) => kind === "warm").map(({ handOverMs }) => handOverMs);
+  const { burst: run } = warm;
+  console.log(`\nhand-over by itself (engine → broker → runner shows it), idle: ${medianAndP95(handOvers)}`);
+  console.log(
+    `burst of ${run.size}: ${((run.size - run.failed) / (run.tookMs / 1000)).toFixed(1)} starts/s, ${run.failed} failed, ${run.outOfOrder} out of order by more than 100 ms, ${Object.entries(
+      run.kinds,
+    )
+      .map(([kind, count]) => `${count} ${kind}`)
+      .join(", ")}`,
+  );
+  console.log(
+    `memory: ${megabytes(warm.idleRunnerBytes)} MB per idle runner; a task that waits: ${megabytes(clone.waitingBytes)} MB in a clone, ${megabytes(cold.waitingBytes)} MB in a booted sandbox`,
+  );
+  console.log(`took ${Math.round(results.tookMs / 1000)} s`);
+}
+
+function printPhase(name: string, { load, starts: all }: Phase): void {
+  const [kind = "none"] = mostFrequent(all.map((start) => start.kind));
+  const fitting = all.filter((start) => start.kind === kind);
+  const others = all.length - fitting.length;
+  const steps = STEPS.map((step) => `${step} ${medianAndP95(fitting.map((start) => start.steps[step]))}`).join("  ");
+  console.log(
+    `  ${name}  ${medianAndP95(fitting.map(({ totalMs }) => totalMs))}  (${fitting.length} ${kind}${others === 0 ? "" : `, ${others} others left out`}; load before ${load.toFixed(1)})`,
+  );
+  console.log(`        ${steps}`);
+}
+
+function mostFrequent(values: readonly string[]): string[] {
+  const count = (value: string): number => values.filter((other) => other === value).length;
+  return [...new Set(values)].sort((a, b) => count(b) - count(a));
+}
+
+function megabytes(bytes: readonly number[]): string {
+  return bytes.length === 0 ? "?" : (figures(bytes).median / 1e6).toFixed(0);
+}
