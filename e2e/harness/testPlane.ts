@@ -22,10 +22,14 @@ export interface TestPlaneOptions {
   readonly asProcess?: boolean;
 }
 
-/** Sandboxes sleep as soon as they may, and leave after their run: tests that want runners to be kept say so. The scratch disk may be nearly full. */
+/**
+ * Sandboxes sleep as soon as they may, leave after their run, and boot: tests that want runners to be kept, or clones, say so. The
+ * scratch disk may be nearly full.
+ */
 const DEFAULT_ENV = {
   COMPUTE_SNAPSHOT_DELAY_MS: "600",
   TRIGGER_WARM_START_KEEPALIVE_MS: "0",
+  TORPOR_GATEWAY_TEMPLATES: "off",
   TORPOR_GATEWAY_MIN_FREE_DISK_BYTES: "104857600",
 };
 const LOG_TAIL_BYTES = 2_000;

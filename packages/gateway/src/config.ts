@@ -27,7 +27,7 @@ export const GATEWAY_SETTINGS = {
   TORPOR_GATEWAY_SANDBOX_DISK_BYTES: "How much a sandbox may write to its file system. Default 4 GiB",
   TORPOR_CPU_LIMIT:
     "weight: under load each sandbox gets the share that its machine names, and what is idle is anybody's. hard: never more than its machine names. Default weight",
-  TORPOR_GATEWAY_TEMPLATES: "on: sandboxes of an image are cloned from one that is booted already. off: each boots. Default off",
+  TORPOR_GATEWAY_TEMPLATES: "on: sandboxes of an image are cloned from one that is booted already. off: each boots. Default on",
   TORPOR_GATEWAY_MAX_TEMPLATES: "Templates that are kept, one for each image and machine. Default 32",
   TORPOR_GATEWAY_MAX_TEMPLATE_BYTES: "Disk that templates may take, about 130 MB each. Default 8 GiB",
   TORPOR_GATEWAY_MAX_SANDBOXES: "Sandboxes at once. Default 500",
@@ -72,7 +72,7 @@ const Env = z.object({
     .optional(),
   TORPOR_GATEWAY_SANDBOX_DISK_BYTES: whole.min(1024 * 1024).default(4 * GIB),
   TORPOR_CPU_LIMIT: z.enum(["weight", "hard"]).default("weight"),
-  TORPOR_GATEWAY_TEMPLATES: z.enum(["on", "off"]).default("off"),
+  TORPOR_GATEWAY_TEMPLATES: z.enum(["on", "off"]).default("on"),
   TORPOR_GATEWAY_MAX_TEMPLATES: whole.min(1).max(10_000).default(32),
   TORPOR_GATEWAY_MAX_TEMPLATE_BYTES: whole.min(0).default(8 * GIB),
   TORPOR_GATEWAY_MAX_SANDBOXES: whole.min(1).max(100_000).default(500),

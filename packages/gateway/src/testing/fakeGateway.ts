@@ -132,7 +132,12 @@ export class FakeNode {
     const clock = new ManualClock(Date.now());
     const driver = new FakeDriver({ clock, host: this.host, ...options.driver });
     const config = {
-      ...readGatewayConfig({ COMPUTE_GATEWAY_AUTH_TOKEN: TOKEN, TORPOR_STATE_DIR: this.dir, TORPOR_GATEWAY_PORT: "0" }),
+      ...readGatewayConfig({
+        COMPUTE_GATEWAY_AUTH_TOKEN: TOKEN,
+        TORPOR_STATE_DIR: this.dir,
+        TORPOR_GATEWAY_PORT: "0",
+        TORPOR_GATEWAY_TEMPLATES: "off",
+      }),
       ...options.config,
     };
     const running = await startGateway(config, { clock, driver, log: silentLog, images: fakeImages });
