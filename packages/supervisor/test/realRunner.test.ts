@@ -79,6 +79,11 @@ class ProcessHost implements FakeHost {
     this.#signal(child, "SIGKILL");
   }
 
+  /** All of it dies, as a sandbox does, and its end is seen. */
+  crash(name: string): void {
+    this.#signal(this.children.get(name), "SIGKILL");
+  }
+
   store(name: string): void {
     const child = this.children.get(name);
     this.children.delete(name);
@@ -225,7 +230,7 @@ describe("the npm runner 4.8.3, unmodified", () => {
     await started({ seconds: 3600 });
     const runId = triggered();
     await until("the run waits", () => wire.platform.status(runId) === "EXECUTING_WITH_WAITPOINTS", 60_000);
-    host.children.get(wire.gateway.names()[0] ?? "")?.kill("SIGKILL");
+    host.crash(wire.gateway.names()[0] ?? "");
     await until("the run executes again", () => wire.platform.run(runId).attemptNumber === 2, 120_000);
     expect(wire.platform.run(runId).completions).toMatchObject([{ ok: false, error: { code: "TASK_PROCESS_EXITED_WITH_NON_ZERO_CODE" } }]);
     expect(host.children.size).toBe(1);
