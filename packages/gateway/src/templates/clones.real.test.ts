@@ -24,6 +24,7 @@ interface Draws {
   /** What was drawn in the template. */
   readonly early: readonly (string | number)[];
   readonly host: string;
+  readonly output: string;
 }
 
 describe.skipIf(missing !== undefined)(
@@ -82,13 +83,16 @@ describe.skipIf(missing !== undefined)(
       expect(await driver.prepare(spec)).toEqual({ kind: "prepared" });
       const outcome = await files.use(key, systemClock.nowMs(), (from) => driver.restore(spec.id, from));
       expect(outcome).toMatchObject({ kind: "started" });
-      const line = await until(
-        async () => /^drawn (.*)$/m.exec((await driver.output?.(spec.id)) ?? "")?.[1],
+      const output = await until(
+        async () => {
+          const text = (await driver.output?.(spec.id)) ?? "";
+          return /^drawn .*\n/m.test(text) ? text : undefined;
+        },
         `clone ${spec.id} to say what it has drawn`,
         120_000,
       );
       await driver.destroy(spec.id);
-      return JSON.parse(line) as Draws;
+      return { ...(JSON.parse(/^drawn (.*)$/m.exec(output)?.[1] ?? "") as Omit<Draws, "output">), output };
     }
 
     async function clones(count: number, image: SandboxImage, key: string): Promise<Draws[]> {
@@ -126,6 +130,13 @@ describe.skipIf(missing !== undefined)(
       const [one, other] = await clones(2, await imageOf({ mended: false }), "b".repeat(64));
       const shared = (kind: string): boolean => (one?.drawn[kind] ?? []).some((value) => other?.drawn[kind]?.includes(value));
       expect(["uuid", "bytes", "int", "math", "tls", "key"].filter(shared)).toEqual(["uuid", "bytes", "int", "math", "tls", "key"]);
+    });
+
+    it("boot anew when Node should have started with what is in their environment", async () => {
+      const env = { NAME: "odd", LANG: "de_DE.UTF-8" };
+      const spec = { id: "cloneodd", image: await imageOf({ mended: true }), env, cpu: 1, memoryBytes: 2 ** 28, metadata: {} };
+      const { output } = await clone(spec, "a".repeat(64));
+      expect(output).toContain("boots anew, because of LANG");
     });
 
     it("leave the template's files as they were", async () => {

@@ -6,7 +6,7 @@ import { pathToFileURL } from "node:url";
 import { entered, opened } from "./gateKeeper.ts";
 
 /** As the bundler writes them: one to a line. What is written otherwise is not found, and loads later. */
-const IMPORT_LINE = /^(?:import|\}) ?(?:from )?"(\.[^"]+\.m?js)";$/gm;
+const IMPORT_LINE = /^(?:import (?:[^"();]* from )?|\} from )"(\.[^"]+\.m?js)";$/gm;
 
 /** Files that `file` imports statically. */
 export function directImports(file: string): string[] {
@@ -48,22 +48,34 @@ const LATE_VALUES = [/^var (machineId\w*) = (getEnvVar\w*\("TRIGGER_MACHINE_ID"\
 const late: (() => void)[] = [];
 const LATE_KEY = Symbol.for("torpor.late");
 
-/** Imports files in order. */
-export async function importAhead(files: readonly string[]): Promise<void> {
+/**
+ * Imports files in order. `allowed`: what may be loaded on the way, as URLs; anything else ends it, because nobody has looked at
+ * what it does. Undefined: everything, and `onLoad` hears of it.
+ */
+export async function importAhead(
+  files: readonly string[],
+  options: { readonly allowed?: ReadonlySet<string>; readonly onLoad?: (url: string) => void },
+): Promise<void> {
   Reflect.set(globalThis, LATE_KEY, late);
   const hooks = registerHooks({
     load(url, context, next) {
+      mayLoad(url, options.allowed);
+      options.onLoad?.(url);
       const loaded = next(url, context);
-      if (loaded.format !== "module" || loaded.source === undefined || loaded.source === null) return loaded;
-      return {
-        ...loaded,
-        source: madeLate(typeof loaded.source === "string" ? loaded.source : Buffer.from(loaded.source as Uint8Array).toString("utf8")),
-      };
+      return loaded.format === "module" && loaded.source != null ? { ...loaded, source: madeLate(textOf(loaded.source)) } : loaded;
     },
   });
-  for (const file of files) await import(pathToFileURL(file).href);
-  hooks.deregister();
-  Reflect.deleteProperty(globalThis, LATE_KEY);
+  try {
+    for (const file of files) await import(pathToFileURL(file).href);
+  } finally {
+    hooks.deregister();
+    Reflect.deleteProperty(globalThis, LATE_KEY);
+  }
+}
+
+function mayLoad(url: string, allowed: ReadonlySet<string> | undefined): void {
+  if (allowed === undefined || url.startsWith("node:") || allowed.has(url)) return;
+  throw new Error(`Cannot import ${url} before the clones part: nobody has looked at it`);
 }
 
 function textOf(source: string | ArrayBuffer | NodeJS.TypedArray): string {
@@ -81,20 +93,24 @@ function madeLate(source: string): string {
  * Loads an entry point all of whose imports were imported ahead, and stops it before its first statement. Returns what lets it
  * go on; that it is loaded again by Node, as the program to run, makes no difference then.
  */
-export async function holdAtGate(entry: string): Promise<() => void> {
+export async function holdAtGate(entry: string, allowed: ReadonlySet<string>): Promise<() => void> {
   const url = pathToFileURL(entry).href;
   const gate = new URL("./gate.mjs", import.meta.url).href;
   const hooks = registerHooks({
     load(loading, context, next) {
+      mayLoad(loading, new Set([...allowed, url, gate]));
       const loaded = next(loading, context);
       if (loading !== url || loaded.format !== "module" || loaded.source == null) return loaded;
       return { ...loaded, source: `import ${JSON.stringify(gate)};${textOf(loaded.source)}` };
     },
   });
   const failed = import(url).then(() => new Promise<never>(() => undefined));
-  await Promise.race([entered.promise, failed]);
+  try {
+    await Promise.race([entered.promise, failed]);
+  } finally {
+    hooks.deregister();
+  }
   failed.catch(() => undefined); // Node imports the same, and says so
-  hooks.deregister();
   return opened.resolve;
 }
 

@@ -4,12 +4,19 @@
 export const ROLE_VARIABLE = "TORPOR_TEMPLATE";
 /** Its value in a worker that takes over from the worker of the run before: see `nextRun.ts`. */
 export const NEXT_RUN_ROLE = "next";
-/** The files that a worker imports ahead, as JSON. */
+/** What a worker imports ahead, as JSON: see `Ahead`. */
 export const IMPORTS_VARIABLE = "TORPOR_TEMPLATE_IMPORTS";
 /** The line on standard output after which the sandbox may be saved. */
 export const READY_LINE = "torpor: the template is ready";
 /** Begins the line that says why a sandbox cannot become a template. */
 export const REFUSED_LINE = "torpor: no template:";
+
+/** What a process imports before the clones part. */
+export interface Ahead {
+  readonly files: readonly string[];
+  /** URLs that are loaded on the way. */
+  readonly loads: readonly string[];
+}
 
 /** From a worker to the process that forked it. */
 export interface WorkerReady {
@@ -25,6 +32,8 @@ export interface WorkerGo {
 /** What came of importing one file in a process that is thrown away. */
 export interface Finding {
   readonly file: string;
+  /** URLs of everything that was loaded for it. */
+  readonly loads: readonly string[];
   /** Variables that it read, with what it saw: null when unset. */
   readonly reads: Readonly<Record<string, string | null>>;
   /** Why it must not be imported before the clones part; null when it may. */

@@ -12,7 +12,7 @@ const KNOWN_READERS = [
   { where: "node_modules/systeminformation/", looksFor: /^$/ },
 ];
 
-const watched = { reads: {} as Record<string, string | null>, unsafe: null as string | null };
+const watched = { loads: [] as string[], reads: {} as Record<string, string | null>, unsafe: null as string | null };
 
 watchEnvironment();
 watchRandomness();
@@ -22,11 +22,15 @@ process.send?.(findings, undefined, undefined, () => process.exit(0));
 async function look(files: readonly string[]): Promise<Finding[]> {
   const found = new Map<string, Finding>();
   for (const file of files) {
+    watched.loads = [];
     watched.reads = {};
     const needs = directImports(file).find((path) => found.get(path)?.unsafe !== null);
     watched.unsafe = needs === undefined ? null : `it imports ${needs}`;
-    if (needs === undefined) await importAhead([file]).catch((error: unknown) => void (watched.unsafe = String(error)));
-    found.set(file, { file, reads: watched.reads, unsafe: watched.unsafe });
+    if (needs === undefined)
+      await importAhead([file], { onLoad: (url) => watched.loads.push(url) }).catch(
+        (error: unknown) => void (watched.unsafe = String(error)),
+      );
+    found.set(file, { file, loads: watched.loads, reads: watched.reads, unsafe: watched.unsafe });
   }
   return [...found.values()];
 }

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { syncBuiltinESMExports } from "node:module";
 import { firstMisfit } from "./environment.ts";
 import { HOOK_OPTIONS } from "./options.ts";
-import { IMPORTS_VARIABLE, ROLE_VARIABLE, type WorkerGo } from "./protocol.ts";
+import { IMPORTS_VARIABLE, ROLE_VARIABLE, type Ahead, type WorkerGo } from "./protocol.ts";
 import { say } from "./say.ts";
 
 /** What the runner passes besides; another runner may pass other things, and then forks itself. */
@@ -25,10 +25,8 @@ export function workerEntryOf(dir: string): string | undefined {
   return typeof workerEntryPoint === "string" && loaderEntryPoint === undefined ? workerEntryPoint : undefined;
 }
 
-interface Given {
+interface Given extends Ahead {
   readonly entry: string;
-  /** Files that it imports ahead. */
-  readonly files: readonly string[];
   readonly reads: Readonly<Record<string, string | null>>;
 }
 
@@ -49,7 +47,11 @@ export class SpareWorker {
     const child = childProcess.fork(given.entry, [], {
       stdio: [...STDIO],
       execArgv: [...RUNNERS_OPTIONS, ...HOOK_OPTIONS],
-      env: { ...env, [ROLE_VARIABLE]: "worker", [IMPORTS_VARIABLE]: JSON.stringify(given.files) },
+      env: {
+        ...env,
+        [ROLE_VARIABLE]: "worker",
+        [IMPORTS_VARIABLE]: JSON.stringify({ files: given.files, loads: given.loads } satisfies Ahead),
+      },
     });
     const spare = new SpareWorker(given, env, child);
     await new Promise<void>((resolve, reject) => {

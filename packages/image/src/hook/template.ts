@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { firstMisfit, parseEnvironment, replaceEnvironment } from "./environment.ts";
 import { holdAtGate, importAhead, importsOf, takeLateValues } from "./modules.ts";
 import { hideOurOptions } from "./options.ts";
-import { READY_LINE, REFUSED_LINE, type Finding } from "./protocol.ts";
+import { READY_LINE, REFUSED_LINE, type Ahead, type Finding } from "./protocol.ts";
 import { prepareRenewal } from "./renewal.ts";
 import { say } from "./say.ts";
 import { SpareWorker, workerEntryOf } from "./spareWorker.ts";
@@ -50,9 +50,10 @@ async function make(): Promise<Made> {
   const workers = workerEntry === undefined ? [] : importsOf(workerEntry);
   const findings = await scout([...new Set([...mine, ...workers])]);
   const forMe = safe(mine, findings);
-  await importAhead(forMe.files);
+  const allowed = new Set(forMe.loads);
+  await importAhead(forMe.files, { allowed });
   await warmUp();
-  const begin = forMe.files.length === mine.length ? await holdAtGate(entry) : () => undefined;
+  const begin = forMe.files.length === mine.length ? await holdAtGate(entry, allowed) : () => undefined;
   // No garbage is collected first: that throws away compiled code too, and each clone would take 100 ms longer
   const worker =
     workerEntry === undefined ? undefined : await SpareWorker.fork({ entry: workerEntry, ...safe(workers, findings) }, process.env);
@@ -72,12 +73,17 @@ async function scout(files: readonly string[]): Promise<Finding[]> {
   });
 }
 
-function safe(files: readonly string[], findings: readonly Finding[]): { files: string[]; reads: Record<string, string | null> } {
+interface Safe extends Ahead {
+  readonly reads: Readonly<Record<string, string | null>>;
+}
+
+function safe(files: readonly string[], findings: readonly Finding[]): Safe {
   const found = findings.filter(({ file }) => files.includes(file));
   for (const { file, unsafe } of found) if (unsafe !== null) say(`torpor: ${file} is imported by each clone: ${unsafe}`);
   const chosen = found.filter(({ unsafe }) => unsafe === null);
   return {
     files: chosen.map(({ file }) => file),
+    loads: findings.filter(({ unsafe }) => unsafe === null).flatMap(({ loads }) => loads), // whoever came first has loaded what others need too
     reads: Object.assign({}, ...chosen.map(({ reads }) => reads)) as Record<string, string | null>,
   };
 }
