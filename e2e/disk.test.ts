@@ -74,7 +74,7 @@ describe("a disk that is full", () => {
     plane = new TestPlane({ env: { TORPOR_GATEWAY_MIN_FREE_DISK_BYTES: "1048576" } });
     gatewayDir = join(plane.dataDir, "gateway");
     mkdirSync(gatewayDir, { mode: 0o711 });
-    execFileSync("mount", ["-t", "tmpfs", "-o", "size=120m,mode=711", "torpor-e2e", gatewayDir]);
+    execFileSync("mount", ["-t", "tmpfs", "-o", "size=20m,mode=711", "torpor-e2e", gatewayDir]);
     await plane.up();
     probes = await plane.deploy(inject("prepared").images.probes);
   });

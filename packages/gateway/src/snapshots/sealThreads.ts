@@ -1,7 +1,7 @@
 // The threads that seal and open memory images: 150 MB take half a second of CPU, during which this process must go on answering.
 import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
-import type { ChunkAnswer, ChunkJob, ChunkResult } from "./sealWorker.ts";
+import type { ChunkAnswer, ChunkJob, ChunkOrder, ChunkResult } from "./sealWorker.ts";
 
 /** Waking goes before falling asleep: a piece takes 2 ms, and a wake waits for no more than that. */
 export type Urgency = "wake" | "sleep";
@@ -59,7 +59,8 @@ export class SealThreads {
       if (next.signal?.aborted === true) next.reject(new Error("Cannot seal: cut off"));
       else {
         thread.busy.set(next.id, next);
-        thread.worker.postMessage({ id: next.id, job: next.job });
+        // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread has no origin
+        thread.worker.postMessage({ id: next.id, job: next.job } satisfies ChunkOrder);
       }
     }
   }

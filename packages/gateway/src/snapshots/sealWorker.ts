@@ -33,6 +33,11 @@ export type ChunkResult =
   | { readonly kind: "sealed"; readonly spot: ChunkSpot }
   | { readonly kind: "opened" }
   | { readonly kind: "damaged" };
+export interface ChunkOrder {
+  readonly id: number;
+  readonly job: ChunkJob;
+}
+
 /** `code` is the operating system's. */
 export type ChunkAnswer =
   | { readonly id: number; readonly result: ChunkResult }
@@ -72,15 +77,18 @@ function writeFully(fd: number, bytes: Uint8Array, offset: number): void {
   for (let done = 0; done < bytes.length;) done += writeSync(fd, bytes, done, bytes.length - done, offset + done);
 }
 
-parentPort?.on("message", ({ id, job }: { id: number; job: ChunkJob }) => {
-  let answer: ChunkAnswer;
+/** What became of a piece. Its key, and what the task had in memory, do not stay in this thread's memory. */
+function answerTo({ id, job }: ChunkOrder): ChunkAnswer {
   try {
-    answer = { id, result: job.kind === "seal" ? seal(job) : open(job) };
+    return { id, result: job.kind === "seal" ? seal(job) : open(job) };
   } catch (error) {
     const { message, code } = error as NodeJS.ErrnoException;
-    answer = { id, error: message, code };
+    return { id, error: message, code };
+  } finally {
+    job.fileKey.fill(0);
+    buffer.fill(0, 0, job.place.plainBytes);
   }
-  job.fileKey.fill(0);
-  buffer.fill(0, 0, job.place.plainBytes); // what a task had in memory does not stay in ours
-  parentPort?.postMessage(answer);
-});
+}
+
+// oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread has no origin
+parentPort?.on("message", (order: ChunkOrder) => parentPort?.postMessage(answerTo(order) satisfies ChunkAnswer));

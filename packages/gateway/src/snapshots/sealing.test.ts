@@ -63,6 +63,7 @@ async function stored(number = 1): Promise<MemoryImageId> {
 
 const gatewayPath = (...parts: string[]) => join(node.dir, "gateway", ...parts);
 const keys = async () => (await readdir(gatewayPath("keys"))).filter((name) => name.endsWith(".key")).toSorted();
+const folder = (id: MemoryImageId) => gatewayPath("memory", id);
 const staged = () => readdir(gatewayPath("staging"));
 
 /** Every file below the data folder that holds the secret. */
@@ -116,17 +117,15 @@ describe("the memory of a sleeping task (L16)", PATIENT, () => {
   );
 });
 
+async function expectRefused(id: MemoryImageId, message: string): Promise<void> {
+  const before = node.host.calls.length;
+  const refused = { kind: "refused", status: 422, code: "memory_image_refused", message: expect.stringContaining(message) };
+  expect(await restore(id)).toMatchObject(refused);
+  expect(node.host.calls.slice(before).filter((call) => call.startsWith("restore"))).toEqual([]);
+  expect(await restore(id)).toMatchObject(refused); // whoever asks again after a lost answer hears the cause too
+}
+
 describe("a memory image that somebody changed is refused before its task runs (L16, L11)", PATIENT, () => {
-  const folder = (id: MemoryImageId) => gatewayPath("memory", id);
-
-  async function expectRefused(id: MemoryImageId, message: string): Promise<void> {
-    const before = node.host.calls.length;
-    const refused = { kind: "refused", status: 422, code: "memory_image_refused", message: expect.stringContaining(message) };
-    expect(await restore(id)).toMatchObject(refused);
-    expect(node.host.calls.slice(before).filter((call) => call.startsWith("restore"))).toEqual([]);
-    expect(await restore(id)).toMatchObject(refused); // whoever asks again after a lost answer hears the cause too
-  }
-
   it("and then goes by itself, files and key", async () => {
     const id = await stored();
     await rm(join(folder(id), "pages.img"));

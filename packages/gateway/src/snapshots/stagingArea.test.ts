@@ -27,6 +27,8 @@ async function area(inMemory: boolean, limitBytes = 200 * MIB): Promise<StagingA
   return made;
 }
 
+const mounts = async () => (await readFile("/proc/self/mounts", "utf8")).split("\n").filter((line) => line.includes(dir));
+
 describe("the room for memory in clear", () => {
   it("is refused when there is too little of it, at once, and given back when it is released", async () => {
     const staging = await area(false);
@@ -57,8 +59,6 @@ describe("the room for memory in clear", () => {
 });
 
 describe.skipIf(!isRoot)(`the room for memory in clear, mounted${isRoot ? "" : " cannot be tried here: only root may mount"}`, () => {
-  const mounts = async () => (await readFile("/proc/self/mounts", "utf8")).split("\n").filter((line) => line.includes(dir));
-
   it("is in memory, for root alone, and never swapped", async () => {
     await area(true);
     expect(await isTmpfs(dir)).toBe(true);

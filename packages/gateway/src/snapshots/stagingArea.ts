@@ -1,8 +1,9 @@
 // Where memory lies in clear, for the moments between a sandbox and its sealed files: in memory, never on a disk (L16). Its size
 // is bounded: who finds no room is refused, since a queue would let sandboxes stand still.
-import { mkdir, rm } from "node:fs/promises";
+import { mkdir, readdir, rm, truncate } from "node:fs/promises";
 import { join } from "node:path";
 import type { Log } from "@torpor/observe";
+import { codeOf } from "../fileWrites.ts";
 import type { Urgency } from "./sealThreads.ts";
 import { isTmpfs, mountTmpfs, unmountAll } from "./tmpfs.ts";
 
@@ -84,6 +85,7 @@ export class StagingArea {
 
   async #release(folder: string, wantedBytes: number): Promise<void> {
     try {
+      await emptyFiles(folder);
       await rm(folder, { recursive: true, force: true });
     } catch (error) {
       // Its room is not given back: it is not free
@@ -91,6 +93,15 @@ export class StagingArea {
     }
     this.#reservedBytes -= wantedBytes;
   }
+}
+
+/** A file that the sandbox's kernel has not closed yet keeps its memory when it is deleted, and loses it when it is cut. */
+async function emptyFiles(folder: string): Promise<void> {
+  const names = await readdir(folder).catch((error: unknown) => {
+    if (codeOf(error) !== "ENOENT") throw error; // it was never opened
+    return [] as string[];
+  });
+  await Promise.all(names.map((name) => truncate(join(folder, name))));
 }
 
 const SWAP_WARNING =

@@ -62,25 +62,11 @@ const SANDBOX_OVERHEAD_BYTES = 64 * 1024 * 1024;
 /** Counts host threads, of which each guest thread needs one to two: with 60, fork failed at 18 processes. */
 const MAX_HOST_THREADS = 2_048;
 
-/** Takes the limit off, while the sandbox stands still and its kernel writes what it has in memory. */
-export async function liftMemoryLimit(cgroups: Cgroups, id: string): Promise<void> {
-  await writeMemoryLimit(cgroups, id, { v1: "-1", v2: "max" });
-}
-
-/** Sets the limit again. `limitBytes` undefined: it never had one. What the sandbox wrote in memory must be deleted before. */
-export async function restoreMemoryLimit(cgroups: Cgroups, id: string, limitBytes: number | undefined): Promise<void> {
-  if (limitBytes !== undefined) await writeMemoryLimit(cgroups, id, { v1: String(limitBytes), v2: String(limitBytes) });
-}
-
-async function writeMemoryLimit(cgroups: Cgroups, id: string, text: { readonly v1: string; readonly v2: string }): Promise<void> {
-  if (cgroups.kind === "none") return;
-  const file =
-    cgroups.kind === "v1"
-      ? join(ROOT, "memory", cgroups.parent, id, "memory.limit_in_bytes")
-      : join(ROOT, cgroups.parent, id, "memory.max");
-  await writeFile(file, text[cgroups.kind], { flag: "r+" }).catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== "ENOENT") throw error; // the sandbox has just gone
-  });
+/** Where the limit on a sandbox's memory stands, and what stands there for none; undefined where limits cannot be set. */
+export function memoryLimitFile(cgroups: Cgroups, id: string): { readonly path: string; readonly none: string } | undefined {
+  if (cgroups.kind === "v1") return { path: join(ROOT, "memory", cgroups.parent, id, "memory.limit_in_bytes"), none: "-1" };
+  if (cgroups.kind === "v2") return { path: join(ROOT, cgroups.parent, id, "memory.max"), none: "max" };
+  return undefined;
 }
 
 /** What the sandbox's cgroup says; nulls where there is none. */

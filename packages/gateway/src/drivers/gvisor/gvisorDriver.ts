@@ -20,13 +20,14 @@ import type {
   ThawOutcome,
 } from "../driver.ts";
 import { bundleConfig } from "./bundle.ts";
-import { cgroupUsage, liftMemoryLimit, restoreMemoryLimit } from "./cgroups.ts";
+import { cgroupUsage } from "./cgroups.ts";
 import { complaintOf } from "./complaint.ts";
 import { detach, disposeGvisor, type GvisorParts } from "./parts.ts";
 import type { ExecResult } from "./exec.ts";
 import type { Link } from "./network.ts";
 import type { StartCall } from "./runsc.ts";
 import { attempt, deleteContainer } from "./deletion.ts";
+import { liftMemoryLimit, setMemoryLimitAgain } from "./memoryLimit.ts";
 
 /** Made by `startGvisorDriver`. */
 export class GvisorDriver implements ComputeDriver {
@@ -95,7 +96,7 @@ export class GvisorDriver implements ComputeDriver {
 
   async save(id: SandboxId, dir: string, signal: AbortSignal): Promise<SaveOutcome> {
     // Its kernel writes the files, so in memory they count as the sandbox's: with its limit on, the guest would be killed for them
-    await liftMemoryLimit(this.#parts.cgroups, id);
+    await liftMemoryLimit(this.#parts, id);
     const result = await this.#parts.runsc.checkpoint(id, dir, signal);
     if (result.end === "aborted") return { kind: "canceled" };
     if (result.code === 0) return { kind: "saved" };
@@ -107,11 +108,13 @@ export class GvisorDriver implements ComputeDriver {
   }
 
   async thaw(id: SandboxId): Promise<ThawOutcome> {
-    await restoreMemoryLimit(this.#parts.cgroups, id, await this.#folder(id).memoryLimit());
     const result = await this.#parts.runsc.resume(id);
-    if (result.code === 0) return { kind: "thawed" };
-    const state = await this.#parts.runsc.state(id);
-    if (state?.status === "running") return { kind: "thawed" };
+    const state = result.code === 0 ? undefined : await this.#parts.runsc.state(id);
+    if (result.code === 0 || state?.status === "running") {
+      // Not before: a save that was cut off goes on until the sandbox's kernel has answered
+      await setMemoryLimitAgain(this.#parts, id, await this.#folder(id).memoryLimit());
+      return { kind: "thawed" };
+    }
     if (state === undefined || state.status === "stopped") return { kind: "gone" };
     return { kind: "failed", message: complaintOf(result) };
   }
