@@ -74,7 +74,9 @@ export class Endings {
 
   /** Its run is another's now, or nobody's: the sandbox goes. */
   async retire(runner: Runner): Promise<void> {
+    const isOurs = this.#deps.runners.get(runner.name) === runner && runner.instanceId !== null;
     this.#forget(runner);
+    if (isOurs) this.#deps.runners.sendAway(runner.name);
     await this.#remove(runner.name, REMOVE_ATTEMPTS);
   }
 

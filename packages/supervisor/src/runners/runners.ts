@@ -11,6 +11,8 @@ import { Runner, type Room, type RunnerFacts } from "./runner.ts";
 /** Runners that nobody announced (another node's, or from before a restart) are remembered up to this number. */
 const MAX_RUNNERS = 10_000;
 const FORMER_RUNS = 16;
+/** So many names of runners whose sandboxes we had removed are remembered, for words of theirs that are still on the way. */
+const MAX_SENT_AWAY = 1_000;
 
 export type BindOutcome = "bound" | "held_by_other";
 
@@ -30,6 +32,7 @@ export class Runners {
   readonly #byAlias = new Map<string, Runner>();
   readonly #byRun = new Map<string, Runner>();
   readonly #byAddress = new Map<string, Runner>();
+  readonly #sentAway = new Set<string>();
 
   constructor(options: RunnersOptions) {
     this.#options = options;
@@ -39,6 +42,7 @@ export class Runners {
   add(facts: RunnerFacts): Runner {
     const runner = new Runner(facts, this.#options.clock.monotonicMs());
     this.remove(facts.name);
+    this.#sentAway.delete(facts.name);
     this.#byName.set(runner.name, runner);
     for (const alias of runner.lineage) this.#byAlias.set(alias, runner);
     return runner;
@@ -98,6 +102,7 @@ export class Runners {
   identifyOrAdd(claim: string, remoteAddress: string): Runner {
     const known = this.identify(claim, remoteAddress);
     if (known !== undefined) return known;
+    if (this.#sentAway.has(claim)) throw new TorporError("forbidden", `Cannot act as ${claim}: its run is another's, and its sandbox goes`);
     if (this.#byName.size >= MAX_RUNNERS)
       throw new TorporError("no_capacity", `Cannot serve ${claim}: ${MAX_RUNNERS} runners are known already`);
     return this.add({ name: claim, room: { cpu: 0, memoryGib: 0 }, lineage: [], restoredAt: null, adopted: true, attemptNumber: null });
@@ -153,6 +158,13 @@ export class Runners {
     if (runner.address !== null && this.#byAddress.get(runner.address) === runner) this.#byAddress.delete(runner.address);
     this.#options.onRemoved?.(runner);
     return runner;
+  }
+
+  /** Its sandbox is being removed: what it still says makes it nobody's holder again. */
+  sendAway(name: string): void {
+    this.remove(name);
+    this.#sentAway.add(name);
+    if (this.#sentAway.size > MAX_SENT_AWAY) this.#sentAway.delete(this.#sentAway.values().next().value ?? "");
   }
 
   /** What the runners here were given, all together. Frozen ones count: they still hold their memory. */

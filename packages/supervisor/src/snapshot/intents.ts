@@ -126,12 +126,17 @@ export class Intents {
     this.#byRun.set(intent.runId, intent);
   }
 
-  /** Cancels the run's intent, in whatever state it is (N3). With `by`, only if it is that runner's own (N2). */
-  cancel(runId: string, reason: CancelReason, by?: string): void {
+  /**
+   * Cancels the run's intent, in whatever state it is (N3). With `by`, only if it is that runner's own (N2); with `at`, only if the
+   * runner does not speak of a snapshot from before: a call that was on its way for long ends no later wait.
+   */
+  cancel(runId: string, reason: CancelReason, by?: string, at = ""): void {
+    const isLate = ({ snapshotId }: IntentKey): boolean => at !== "" && at < snapshotId;
     const resting = this.#resting.get(runId);
-    if (resting !== undefined && (by === undefined || resting.runnerId === by)) this.#resting.delete(runId);
+    if (resting !== undefined && (by === undefined || resting.runnerId === by) && !isLate(resting)) this.#resting.delete(runId);
     const intent = this.#byRun.get(runId);
     if (intent === undefined || (by !== undefined && intent.runnerId !== by)) return;
+    if (isLate(intent)) return;
     if (reason !== "shutdown") this.#deps.waits.forget(runId);
     this.#end(intent, reason, "snapshot.canceled");
   }

@@ -21,6 +21,8 @@ export interface SweeperDeps {
 
 export class Sweeper {
   readonly #deps: SweeperDeps;
+  /** Since when each image is known here (monotonic): its own date is of no use when somebody has put the clock back. */
+  #firstSeenMs = new Map<string, number>();
   #supported = true;
 
   constructor(deps: SweeperDeps) {
@@ -39,9 +41,11 @@ export class Sweeper {
       "torpor_memory_images_size_bytes",
       atRest.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
     );
-    const old = atRest
-      .filter((image) => kept.isAccepted(image.id) || clock.nowMs() - image.createdAt.getTime() >= MIN_AGE_MS)
-      .map(({ id }) => id as string);
+    const nowMs = clock.monotonicMs();
+    this.#firstSeenMs = new Map(atRest.map(({ id }) => [id, this.#firstSeenMs.get(id) ?? nowMs]));
+    const isOld = ({ id, createdAt }: (typeof atRest)[number]): boolean =>
+      clock.nowMs() - createdAt.getTime() >= MIN_AGE_MS || nowMs - (this.#firstSeenMs.get(id) ?? nowMs) >= MIN_AGE_MS;
+    const old = atRest.filter((image) => kept.isAccepted(image.id) || isOld(image)).map(({ id }) => id as string);
     for (let start = 0; start < old.length; start += BATCH) {
       const batch = old.slice(start, start + BATCH);
       const answer = await platform.liveCheckpoints(batch);

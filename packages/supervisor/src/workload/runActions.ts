@@ -72,7 +72,7 @@ export class RunActions {
     const { intents, runners, platform } = this.#deps;
     this.#mayAct(caller.runner, at.runId);
     this.#deps.onSign(at.runId, caller.runner?.name);
-    intents.cancel(at.runId, "started", caller.runner?.name);
+    intents.cancel(at.runId, "started", caller.runner?.name, at.snapshotId);
     const { outcome, mayHaveHappened } = await this.#persist(START_BUDGET_MS, () => platform.start(at, body, by(caller)));
     const { runner } = caller;
     if (outcome.kind === "ok") {
@@ -99,7 +99,7 @@ export class RunActions {
     const { intents, runners, platform } = this.#deps;
     const { runner } = caller;
     this.#mayAct(runner, at.runId);
-    intents.cancel(at.runId, "completed", runner?.name);
+    intents.cancel(at.runId, "completed", runner?.name, at.snapshotId);
     const isHolder = runner !== null && runner.runId === at.runId;
     if (isHolder) runner.completing = true;
     const persisted = await this.#persist(COMPLETE_BUDGET_MS, () => platform.complete(at, body, by(caller)));
@@ -127,7 +127,7 @@ export class RunActions {
     const { intents, platform } = this.#deps;
     const { runner } = caller;
     this.#mayAct(runner, at.runId);
-    intents.cancel(at.runId, "continued", runner?.name);
+    intents.cancel(at.runId, "continued", runner?.name, at.snapshotId);
     const { outcome } = await this.#persist(CONTINUE_BUDGET_MS, () => platform.continueRun(at, by(caller)));
     const told = outcome.kind === "refused" && runner?.restoredAt === at.snapshotId ? await this.#alreadyContinued(at, outcome) : outcome;
     if (told.kind === "ok") {
