@@ -34,6 +34,8 @@ export const GATEWAY_SETTINGS = {
   TORPOR_GATEWAY_MAX_STARTS: "Sandboxes that start at once. Default 4",
   TORPOR_GATEWAY_MAX_SNAPSHOTS: "Snapshots that are written at once; more are refused. Default 4",
   TORPOR_GATEWAY_HOLD_MS: "How long a frozen sandbox is held when its snapshot names no time. Default 60000",
+  TORPOR_GATEWAY_FROZEN_BYTES:
+    "Memory that frozen sandboxes of sleeping runs may take while there is memory to spare; they wake sooner. 0: none is kept. Default 0",
   TORPOR_GATEWAY_MIN_FREE_DISK_BYTES: "With less free disk, starts and snapshots are refused. Default 1 GiB",
   TORPOR_GATEWAY_MIN_FREE_MEMORY_BYTES: "With less free memory, starts are refused. Default 256 MiB",
   TORPOR_MEMORY_KEY:
@@ -79,6 +81,7 @@ const Env = z.object({
   TORPOR_GATEWAY_MAX_STARTS: whole.min(1).max(1_000).default(4),
   TORPOR_GATEWAY_MAX_SNAPSHOTS: whole.min(1).max(1_000).default(4),
   TORPOR_GATEWAY_HOLD_MS: whole.min(1_000).max(300_000).default(60_000),
+  TORPOR_GATEWAY_FROZEN_BYTES: whole.min(0).default(0),
   TORPOR_GATEWAY_MIN_FREE_DISK_BYTES: whole.min(0).default(GIB),
   TORPOR_GATEWAY_MIN_FREE_MEMORY_BYTES: whole.min(0).default(GIB / 4),
   TORPOR_MEMORY_KEY: z.string().transform(parseMemoryKey).optional(),
@@ -134,6 +137,8 @@ export interface GatewayConfig {
   readonly maxStarts: number;
   readonly maxSnapshots: number;
   readonly holdMs: number;
+  /** 0: no frozen sandbox is kept. */
+  readonly frozenBytes: number;
   readonly minFreeDiskBytes: number;
   readonly minFreeMemoryBytes: number;
   /** Undefined: it is kept in the state folder. */
@@ -177,6 +182,7 @@ export function readGatewayConfig(env: Readonly<Record<string, string | undefine
     maxStarts: e.TORPOR_GATEWAY_MAX_STARTS,
     maxSnapshots: e.TORPOR_GATEWAY_MAX_SNAPSHOTS,
     holdMs: e.TORPOR_GATEWAY_HOLD_MS,
+    frozenBytes: e.TORPOR_GATEWAY_FROZEN_BYTES,
     minFreeDiskBytes: e.TORPOR_GATEWAY_MIN_FREE_DISK_BYTES,
     minFreeMemoryBytes: e.TORPOR_GATEWAY_MIN_FREE_MEMORY_BYTES,
     memoryKey: e.TORPOR_MEMORY_KEY,

@@ -5,6 +5,7 @@ import type { ComputeDriver } from "./drivers/driver.ts";
 import type { ImageSource } from "./images.ts";
 import type { EventLog } from "./sandboxes/events.ts";
 import type { SandboxTable } from "./sandboxes/sandboxTable.ts";
+import type { FrozenTier } from "./snapshots/frozenTier.ts";
 import type { MemoryImages } from "./snapshots/memoryImages.ts";
 import type { StagingArea } from "./snapshots/stagingArea.ts";
 
@@ -20,6 +21,7 @@ export interface Core {
   readonly staging: StagingArea;
   /** How much disk memory images may take. */
   readonly quotaBytes: () => Promise<number>;
+  readonly frozen: FrozenTier;
   readonly events: EventLog;
   /** Why no further sandbox may start on this node, or undefined when one may. */
   readonly room: () => Promise<string | undefined>;

@@ -4,7 +4,7 @@ import type { Mounted } from "@torpor/http";
 import type { GatewayConfig } from "./config.ts";
 import type { Core } from "./core.ts";
 import type { SandboxExit } from "./drivers/driver.ts";
-import { measureRoom, whyDiskFull, whyFull } from "./room.ts";
+import { hasMemoryToSpare, measureRoom, whyDiskFull, whyFull } from "./room.ts";
 import { gatewayRoutes } from "./routes/routes.ts";
 import { concludeExit } from "./sandboxes/ending.ts";
 import { EventLog } from "./sandboxes/events.ts";
@@ -12,6 +12,7 @@ import { Launcher } from "./sandboxes/launcher.ts";
 import { RecordStore } from "./sandboxes/record.ts";
 import { SandboxTable } from "./sandboxes/sandboxTable.ts";
 import { Outbox, type Post } from "./snapshots/callback.ts";
+import { FrozenTier } from "./snapshots/frozenTier.ts";
 import { Keyring } from "./snapshots/keyring.ts";
 import { MemoryImages } from "./snapshots/memoryImages.ts";
 import { Snapshotter } from "./snapshots/snapshotter.ts";
@@ -80,12 +81,17 @@ function buildCore(config: GatewayConfig, given: Omit<GraphDeps, "post">): Core 
     minFreeDiskBytes: config.minFreeDiskBytes,
     minFreeMemoryBytes: config.minFreeMemoryBytes,
   };
+  const memory = new MemoryImages(
+    join(dir, "memory"),
+    new Keyring({ dir: keysDir(config.stateDir), nodeKey: config.memoryKey, nodeKeyFile: nodeKeyFile(config.stateDir) }),
+  );
   return {
     ...given,
     table,
-    memory: new MemoryImages(
-      join(dir, "memory"),
-      new Keyring({ dir: keysDir(config.stateDir), nodeKey: config.memoryKey, nodeKeyFile: nodeKeyFile(config.stateDir) }),
+    memory,
+    frozen: new FrozenTier(
+      { ...given, table, memory },
+      { maxBytes: config.frozenBytes, isPlentiful: async () => hasMemoryToSpare(await measureRoom(dir)) },
     ),
     staging: new StagingArea({
       dir: given.driver.name === "gvisor" ? stagingDir(config) : join(dir, "staging"),
@@ -109,6 +115,8 @@ function onExit(core: Core, snapshotter: Snapshotter, exit: SandboxExit): void {
     reason: sandbox.record.state === "running" ? "exited" : `ended_while_${sandbox.record.state}`,
   };
   if (sandbox.record.state === "freezing") snapshotter.onExit(sandbox);
+  const imageId = sandbox.record.snapshot?.memoryImageId;
+  if (sandbox.record.state === "kept" && imageId !== undefined) void core.frozen.drop(imageId, "ended");
   if (sandbox.record.state !== "running") return; // `starting`: the start sees it. `held`: nothing is lost until it is thawed
   void sandbox.serial
     .run(() => concludeExit(core, sandbox))

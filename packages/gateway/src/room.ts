@@ -36,6 +36,14 @@ async function availableMemory(): Promise<number> {
   return kib === undefined ? freemem() : Number(kib) * 1024;
 }
 
+/** Below this share of its memory a machine keeps nothing that it can do without. */
+const SPARE_SHARE = 0.25;
+
+/** Whether there is memory for what is only convenient. Pure. */
+export function hasMemoryToSpare(room: Pick<NodeRoom, "memoryAvailableBytes" | "memoryTotalBytes">): boolean {
+  return room.memoryAvailableBytes > room.memoryTotalBytes * SPARE_SHARE;
+}
+
 /** Why no further sandbox may start, or undefined. Pure. */
 export function whyFull(room: NodeRoom, sandboxes: number, limits: RoomLimits): string | undefined {
   if (sandboxes >= limits.maxSandboxes) return `this node runs ${sandboxes} sandboxes, its limit`;

@@ -33,6 +33,7 @@ export function createSleep(kit: Kit) {
     callbackUrl: kit.deps.callbackUrl,
     onEnded: (intent, failure) => intents.ended(intent, failure),
     onAsleep: (runner, imageId) => fallAsleep(kit, waits, runner, imageId),
+    keepMs: (runId) => (room.can("keep") ? waits.keepMs(runId) : 0),
     onFroze: (frozenMs) => costs.froze(frozenMs),
   });
   const intents: Intents = new Intents({

@@ -53,14 +53,15 @@ function instanceRoutes({ core, launcher, snapshotter }: RouteParts): Mounted[] 
 function snapshotRoutes({ core, launcher, snapshotter }: RouteParts): Mounted[] {
   return [
     mount(contract.listSnapshots, async () => ({ snapshots: core.memory.list().flatMap((image) => imageView(core, image)) })),
-    mount(contract.commitSnapshot, async ({ params }) => {
-      await snapshotter.commit(params.snapshotId);
-      return { outcome: "committed" as const };
+    mount(contract.commitSnapshot, async ({ params, body }) => {
+      await snapshotter.commit(params.snapshotId, body?.keep_ms);
+      return { outcome: core.frozen.holderOf(params.snapshotId) === undefined ? ("committed" as const) : ("kept" as const) };
     }),
     mount(contract.abortSnapshot, async ({ params }) => ({ outcome: await snapshotter.abort(params.snapshotId) })),
     mount(contract.restoreSnapshot, async ({ params, body }) => await launcher.restore(params.snapshotId, body)),
     mount(contract.deleteSnapshot, async ({ params }) => {
       const phase = core.memory.phase(params.snapshotId);
+      await core.frozen.drop(params.snapshotId, "image_deleted");
       if (phase === "stored" || phase === "reserved") await core.memory.remove(params.snapshotId);
       if (phase !== "writing" && phase !== "held" && phase !== "committing") return undefined;
       throw new TorporError(
@@ -87,7 +88,7 @@ function nodeRoutes({ core, stateDir, templates }: RouteParts): Mounted[] {
         quotaBytes: await core.quotaBytes(),
       },
       warnings: [...core.driver.warnings, ...core.staging.warnings],
-      extensions: core.driver.can.snapshot ? OFFERED : [],
+      extensions: core.driver.can.snapshot ? [...OFFERED, ...(core.frozen.isOn ? ["keep"] : [])] : [],
       templates: templates.list(),
       reach: { services: { ...core.driver.reach.services }, metadata_url: core.driver.reach.metadataUrl },
     })),

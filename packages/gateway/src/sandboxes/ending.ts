@@ -8,7 +8,7 @@ const TRIES = 4;
 const FIRST_WAIT_MS = 250;
 
 /** Ends a sandbox and frees what it has. Idempotent. Throws when something could not be freed: calling again tries again. */
-export async function endSandbox(core: Core, sandbox: Sandbox): Promise<void> {
+export async function endSandbox(core: Pick<Core, "table" | "driver" | "log" | "clock" | "memory">, sandbox: Sandbox): Promise<void> {
   if (sandbox.record.state !== "gone") await core.table.move(sandbox, "end");
   for (let attempt = 1; ; attempt++) {
     try {
@@ -23,7 +23,7 @@ export async function endSandbox(core: Core, sandbox: Sandbox): Promise<void> {
 }
 
 /** It was made ready ahead of time, and its run has not gone on: its memory image may be restored again. */
-async function freeImage({ memory }: Core, { record }: Sandbox): Promise<void> {
+async function freeImage({ memory }: Pick<Core, "memory">, { record }: Sandbox): Promise<void> {
   const { restoredFrom } = record;
   if (restoredFrom !== null && memory.phase(restoredFrom) === "reserved") await memory.giveBack(restoredFrom);
 }

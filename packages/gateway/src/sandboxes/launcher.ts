@@ -9,6 +9,7 @@ import { Limiter, newIdBody } from "@torpor/kernel";
 import type { Core } from "../core.ts";
 import type { SandboxImage, SandboxSpec, StartOutcome } from "../drivers/driver.ts";
 import { UNREADABLE } from "../snapshots/memoryImages.ts";
+import { isFree } from "../snapshots/frozenTier.ts";
 import { imageMismatch, whyTooSmall } from "../snapshots/manifest.ts";
 import { startFresh, type FreshStart } from "../templates/startFresh.ts";
 import type { Templates } from "../templates/templates.ts";
@@ -31,6 +32,7 @@ export interface StartReply {
   readonly _timing?: Record<string, number>;
   readonly start?: FreshStart["start"];
   readonly start_reason?: string;
+  readonly extensions?: string[];
 }
 
 /** Beyond the shared contract, for who asks by name: see `RestoreBody`. */
@@ -88,6 +90,8 @@ export class Launcher {
     const granted = extensions.length === 0 ? {} : { extensions };
     const repeated = await this.#repeat(body.name, hash);
     if (repeated !== undefined) return { ...repeated, ...granted };
+    const thawed = await this.#thaw(imageId, body, hash);
+    if (thawed !== undefined) return { ...thawed, extensions: [...extensions, "thawed"] };
     const manifest = await memory.restorable(imageId);
     if (manifest === undefined) return await refuseImage(this.#core, imageId, UNREADABLE);
     const image = await images
@@ -110,6 +114,23 @@ export class Launcher {
       restoreImage(this.#core, { imageId, manifest, spec, isReserved: extensions.length > 0 }),
     );
     return { ...reply, ...granted };
+  }
+
+  /** A sandbox that was kept frozen goes on where it stood, when it is what is asked for; else it makes way. */
+  async #thaw(imageId: MemoryImageId, body: RestoreBody, hash: string): Promise<StartReply | undefined> {
+    const { frozen, table, log } = this.#core;
+    const kept = frozen.holderOf(imageId)?.record;
+    if (kept === undefined) return undefined;
+    const isSame = kept.cpu === body.cpu && kept.memoryBytes === Math.round(body.memory_gb * GIB);
+    if (!isSame || this.#closed || !isFree(table, body.name)) return void (await frozen.drop(imageId, "other_machine"));
+    const { name, metadata, labels = kept.labels } = body;
+    const renewal = { name, requestHash: hash, restoredFrom: imageId, labels, guestMetadata: metadata };
+    const result = await frozen.thaw(imageId, renewal, body.extensions?.includes(RESERVE) === true);
+    if (result?.kind === "unknown")
+      throw new TorporError("sandbox_maybe_started", `Cannot tell whether ${body.name} ran: it could not be thawed: ${result.message}`);
+    if (result?.kind !== "thawed") return undefined;
+    log.info({ sandbox: result.id, name: body.name, memoryImage: imageId }, "a kept sandbox goes on");
+    return { id: result.id, address: result.address };
   }
 
   /** Ends a sandbox and frees its name. The caller has ended what was under way with it. Throws when something could not be freed. */
@@ -161,7 +182,8 @@ export class Launcher {
   async #launch(record: SandboxRecord, start: () => Promise<StartOutcome>): Promise<StartReply> {
     const { table, clock, metrics } = this.#core;
     const how = record.restoredFrom === null ? "create" : "restore";
-    const full = await this.#core.room();
+    let full = await this.#core.room();
+    while (full !== undefined && (await this.#core.frozen.dropOldest("pressure"))) full = await this.#core.room();
     if (full !== undefined) throw new TorporError("no_capacity", `Cannot start ${record.name}: ${full}`);
     if (table.find(record.name)?.record.requestHash === record.requestHash) {
       const repeated = await this.#repeat(record.name, record.requestHash); // the same came in while we looked at the image

@@ -48,6 +48,8 @@ async function recoverSandbox(parts: RecoveryParts, sandbox: Sandbox, found: Fou
       return await recoverRunning(parts.core, sandbox, found);
     case "freezing":
       return await recoverFreezing(parts, sandbox, found);
+    case "kept":
+      return await recoverKept(parts.core, sandbox);
     case "held":
       return await recoverHeld(parts, sandbox, found);
   }
@@ -97,6 +99,14 @@ async function recoverFreezing({ core, outbox, snapshotter }: RecoveryParts, san
 }
 
 const CALLBACK_MS = 10 * 60_000;
+
+/** A cache of an earlier process. It has not run since it was frozen, whatever had been begun with it. */
+async function recoverKept(core: Core, sandbox: Sandbox): Promise<void> {
+  const imageId = sandbox.record.snapshot?.memoryImageId;
+  await endSandbox(core, sandbox);
+  const phase = imageId === undefined ? undefined : core.memory.phase(imageId);
+  if (imageId !== undefined && (phase === "consumed" || phase === "reserved")) await core.memory.giveBack(imageId);
+}
 
 async function recoverHeld({ core, snapshotter }: RecoveryParts, sandbox: Sandbox, found: Found): Promise<void> {
   const pending = sandbox.record.snapshot;

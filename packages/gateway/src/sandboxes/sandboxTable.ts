@@ -87,6 +87,15 @@ export class SandboxTable {
     if (state === "gone") await this.#sweep();
   }
 
+  /** A kept sandbox goes on as another's: under a new name, which must be free, and with what is asked for now. */
+  async renew(sandbox: Sandbox, renewal: Partial<SandboxRecord> & Pick<SandboxRecord, "name">): Promise<void> {
+    const former = this.#byName.get(renewal.name);
+    if (former !== undefined && former !== sandbox) await this.forget(former);
+    if (this.#byName.get(sandbox.record.name) === sandbox) this.#byName.delete(sandbox.record.name);
+    this.#byName.set(renewal.name, sandbox);
+    await this.move(sandbox, "thaw", { ...renewal, metadata: {}, snapshot: null });
+  }
+
   /** Changes what is remembered of a sandbox, not its state. */
   async patch(sandbox: Sandbox, patch: Partial<Omit<SandboxRecord, "state">>): Promise<void> {
     Object.assign(sandbox.record, patch);

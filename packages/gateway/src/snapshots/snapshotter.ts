@@ -108,15 +108,15 @@ export class Snapshotter {
   }
 
   /** Destroys the held sandbox and makes its memory image restorable (H2, H3). Who asks again meanwhile gets the first one's answer. */
-  async commit(imageId: MemoryImageId): Promise<void> {
+  async commit(imageId: MemoryImageId, keepMs = 0): Promise<void> {
     const underWay = this.#commits.get(imageId);
     if (underWay !== undefined) return await underWay;
-    const commit = this.#commit(imageId).finally(() => this.#commits.delete(imageId));
+    const commit = this.#commit(imageId, keepMs).finally(() => this.#commits.delete(imageId));
     this.#commits.set(imageId, commit);
     await commit;
   }
 
-  async #commit(imageId: MemoryImageId): Promise<void> {
+  async #commit(imageId: MemoryImageId, keepMs: number): Promise<void> {
     const { memory } = this.#core;
     const phase = memory.phase(imageId);
     if (phase === "stored" || phase === "reserved" || phase === "consumed" || this.#ended.get(imageId) === "committed") return;
@@ -125,11 +125,11 @@ export class Snapshotter {
     if (phase === undefined) throw new TorporError("memory_image_gone", `Cannot commit ${imageId}: this node does not have it`);
     if (phase === "writing") throw new TorporError("snapshot_stale", `Cannot commit ${imageId}: it is still being written`);
     const sandbox = this.#holderOf(imageId) ?? this.#dying.get(imageId);
-    if (sandbox === undefined) return await this.#finishCommit(imageId, undefined);
+    if (sandbox === undefined) return await this.#finishCommit(imageId, undefined, 0);
     await sandbox.serial.run(async () => {
       if (memory.phase(imageId) === undefined)
         throw new TorporError("snapshot_stale", `Cannot commit ${imageId}: its sandbox was thawed and goes on`);
-      await this.#finishCommit(imageId, sandbox);
+      await this.#finishCommit(imageId, sandbox, keepMs);
     });
   }
 
@@ -231,11 +231,12 @@ export class Snapshotter {
   }
 
   /** H2. Each step may have been done before we were killed. */
-  async #finishCommit(imageId: MemoryImageId, sandbox: Sandbox | undefined): Promise<void> {
-    const { memory } = this.#core;
+  async #finishCommit(imageId: MemoryImageId, sandbox: Sandbox | undefined, keepMs: number): Promise<void> {
+    const { memory, frozen } = this.#core;
     this.#disarm(imageId);
     if (memory.phase(imageId) === "held") await memory.move(imageId, "commit");
-    if (sandbox !== undefined) {
+    const isKept = sandbox?.record.state === "held" && (await frozen.keep(sandbox, keepMs));
+    if (sandbox !== undefined && !isKept) {
       this.#dying.set(imageId, sandbox);
       await endSandbox(this.#core, sandbox); // throws when something of it is left: then the next commit goes on here
       this.#dying.delete(imageId);

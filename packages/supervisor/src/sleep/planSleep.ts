@@ -75,6 +75,20 @@ export function expectedRestMs({ end, past, waitedMs }: Pick<SleepFacts, "end" |
   return Math.max(0, Math.min(end.inMs, learnedMs ?? Number.POSITIVE_INFINITY));
 }
 
+/** Longest that a frozen sandbox is kept in memory: what sleeps longer is to cost nothing. */
+const MAX_KEEP_MS = 300_000;
+
+/**
+ * How long the frozen sandbox of a run that has just fallen asleep is worth keeping, where there is memory to spare; 0: not at all.
+ * A wait whose end is known exactly is made ready for ahead of time, so nothing is gained. Of the others as long as the rest of
+ * the wait is expected to last, twice, if that is short; and where nothing is known, as long again as it has lasted.
+ */
+export function planKeep({ end, past, waitedMs, isShort }: Pick<SleepFacts, "end" | "past" | "waitedMs" | "isShort">): number {
+  if (isShort || end?.isExact === true) return 0;
+  const restMs = past?.expectedRestMs(waitedMs) ?? waitedMs;
+  return restMs > MAX_KEEP_MS ? 0 : Math.min(2 * restMs, MAX_KEEP_MS, end?.inMs ?? MAX_KEEP_MS);
+}
+
 function sleepAfter(delayMs: number, why: Why): SleepPlan {
   return delayMs <= 0 ? { kind: "at_once", ...why } : { kind: "after", delayMs, ...why };
 }

@@ -5,7 +5,7 @@ import type { Clock } from "@torpor/kernel";
 import type { Metrics } from "@torpor/observe";
 import type { IntentKey } from "../snapshot/intent.ts";
 import type { NodeCosts } from "./nodeCosts.ts";
-import { expectedRestMs, planSleep, type SleepPlan, type WaitEnd, type WaitKind } from "./planSleep.ts";
+import { expectedRestMs, planKeep, planSleep, type SleepPlan, type WaitEnd, type WaitKind } from "./planSleep.ts";
 import type { WaitHistory } from "./waitHistory.ts";
 
 /** Beyond this the oldest are forgotten: their runs wake all the same, nothing is learnt from them. */
@@ -93,6 +93,15 @@ export class Waits {
     if (wait === undefined) return null;
     const waitedMs = clock.monotonicMs() - wait.startedMs;
     return expectedRestMs({ end: endOf(wait, clock), past: history.of(wait.taskId, wait.kind), waitedMs });
+  }
+
+  /** How long the run's frozen sandbox is worth keeping; 0: not at all. */
+  keepMs(runId: string): number {
+    const { clock, history, isShort } = this.#deps;
+    const wait = this.#going.get(runId);
+    if (wait === undefined) return 0;
+    const waitedMs = clock.monotonicMs() - wait.startedMs;
+    return planKeep({ end: endOf(wait, clock), past: history.of(wait.taskId, wait.kind), waitedMs, isShort: isShort() });
   }
 
   /** A newer engine snapshot of the run was seen: its wait is over. Learns from it, and returns what it was. */

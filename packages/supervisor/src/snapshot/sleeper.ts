@@ -46,6 +46,8 @@ export interface SleeperDeps {
   readonly onEnded: (intent: Intent, failure?: FailReason) => void;
   /** The platform has accepted: this runner will not run again under this name. */
   readonly onAsleep: (runner: Runner, imageId: string) => void;
+  /** How long the frozen sandbox is worth keeping in memory; 0: not at all. */
+  readonly keepMs: (runId: string) => number;
   /** A sandbox stood still for so long until its memory was on disk. */
   readonly onFroze: (frozenMs: number) => void;
   /** Fires when this process must not wait any longer. What is held is found again at the next start. */
@@ -195,9 +197,12 @@ export class Sleeper {
       durationMs: image.frozenMs,
       properties: { sizeBytes: image.sizeBytes, imageId: image.imageId },
     });
+    const keepMs = this.#deps.keepMs(intent.runId);
     const runner = runners.get(intent.runnerId);
     if (runner !== undefined) this.#deps.onAsleep(runner, image.imageId);
-    const committed = image.isHeld ? await this.#untilAnswered(() => gateway.commit(image.imageId)) : null;
+    const committed = image.isHeld ? await this.#untilAnswered(() => gateway.commit(image.imageId, keepMs)) : null;
+    if (committed?.kind === "ok" && committed.body.outcome === "kept")
+      tell("snapshot.kept", intent, { reason: "worth_it", properties: { keepMs: Math.round(keepMs) } });
     // Thawed in the meantime, or never held: it must go all the same, because the run will wake elsewhere (L8).
     if (committed === null || committed.kind !== "ok") await this.#untilAnswered(() => gateway.remove(intent.runnerId));
     intent.move("destroy", { state: "destroyed", reason: "accepted" });

@@ -11,6 +11,7 @@ export type SnapshotEvent =
   | "snapshot.dispatched"
   | "snapshot.frozen"
   | "snapshot.completed"
+  | "snapshot.kept"
   | "snapshot.refused"
   | "snapshot.failed";
 
