@@ -90,7 +90,6 @@ export async function startGateway(config: GatewayConfig, dependencies: GatewayD
       await graph.templates.close();
       await server.close();
       await graph.snapshotter.close();
-      await core.frozen.close();
       await graph.outbox.close();
       if (options?.destroy === true) await endAll(graph);
       await core.memory.close();

@@ -179,12 +179,13 @@ export class Snapshotter {
     if (phase === "stored") await this.#core.memory.remove(imageId); // nobody knows of it
   }
 
-  /** Ends everything: snapshots in flight are cancelled, held sandboxes thawed. */
+  /** Ends everything: snapshots in flight are cancelled, held sandboxes thawed, kept ones destroyed. */
   async close(): Promise<void> {
     const names = this.#core.table.all().filter((sandbox) => sandbox.record.state === "freezing" || sandbox.record.state === "held");
     await Promise.all(names.map((sandbox) => this.cancel(sandbox.record.name, "shutdown")));
     await Promise.all([...this.#running.values()].map(({ done }) => done.catch(() => undefined)));
     for (const timer of this.#deadlines.values()) timer.cancel();
+    await this.#core.frozen.close();
   }
 
   async #carryOut(job: SnapshotJob, pending: PendingSnapshot): Promise<void> {

@@ -71,7 +71,7 @@ export function planSleep(facts: SleepFacts): SleepPlan {
 /** How much longer the wait is expected to last; null: nothing is known. */
 export function expectedRestMs({ end, past, waitedMs }: Pick<SleepFacts, "end" | "past" | "waitedMs">): number | null {
   const learnedMs = end?.isExact === true ? null : (past?.expectedRestMs(waitedMs) ?? null);
-  if (end === null) return learnedMs;
+  if (end === null || (!end.isExact && learnedMs === null)) return learnedMs; // a time-out says nothing about when it is answered
   return Math.max(0, Math.min(end.inMs, learnedMs ?? Number.POSITIVE_INFINITY));
 }
 
