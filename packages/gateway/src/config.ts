@@ -1,5 +1,6 @@
 // The gateway's settings. Names that Trigger.dev's operators know are kept; our own begin with TORPOR_GATEWAY.
 import { createHash } from "node:crypto";
+import { availableParallelism } from "node:os";
 import { totalmem } from "node:os";
 import { resolve } from "node:path";
 import { Secret } from "@torpor/kernel";
@@ -8,6 +9,9 @@ import type { CpuLimit, ServiceSetting } from "./drivers/gvisor/index.ts";
 import { parseNodeKey } from "./snapshots/nodeKey.ts";
 
 const GIB = 1024 ** 3;
+/** A start waits for disks and processes half of its time; with more of them at once each takes longer and none ends sooner. */
+const STARTS_PER_CPU = 2;
+const MIN_STARTS = 4;
 
 /** Every setting, with what it means. The docs' table is printed from this. */
 export const GATEWAY_SETTINGS = {
@@ -31,7 +35,7 @@ export const GATEWAY_SETTINGS = {
   TORPOR_GATEWAY_MAX_TEMPLATES: "Templates that are kept, one for each image and machine. Default 32",
   TORPOR_GATEWAY_MAX_TEMPLATE_BYTES: "Disk that templates may take, about 130 MB each. Default 8 GiB",
   TORPOR_GATEWAY_MAX_SANDBOXES: "Sandboxes at once. Default 500",
-  TORPOR_GATEWAY_MAX_STARTS: "Sandboxes that start at once. Default 4",
+  TORPOR_GATEWAY_MAX_STARTS: "Sandboxes that start at once. Default: two for each CPU, and 4 at least",
   TORPOR_GATEWAY_MAX_SNAPSHOTS: "Snapshots that are written at once; more are refused. Default 4",
   TORPOR_GATEWAY_HOLD_MS: "How long a frozen sandbox is held when its snapshot names no time. Default 60000",
   TORPOR_GATEWAY_FROZEN_BYTES:
@@ -78,7 +82,7 @@ const Env = z.object({
   TORPOR_GATEWAY_MAX_TEMPLATES: whole.min(1).max(10_000).default(32),
   TORPOR_GATEWAY_MAX_TEMPLATE_BYTES: whole.min(0).default(8 * GIB),
   TORPOR_GATEWAY_MAX_SANDBOXES: whole.min(1).max(100_000).default(500),
-  TORPOR_GATEWAY_MAX_STARTS: whole.min(1).max(1_000).default(4),
+  TORPOR_GATEWAY_MAX_STARTS: whole.min(1).max(1_000).optional(),
   TORPOR_GATEWAY_MAX_SNAPSHOTS: whole.min(1).max(1_000).default(4),
   TORPOR_GATEWAY_HOLD_MS: whole.min(1_000).max(300_000).default(60_000),
   TORPOR_GATEWAY_FROZEN_BYTES: whole.min(0).default(0),
@@ -179,7 +183,7 @@ export function readGatewayConfig(env: Readonly<Record<string, string | undefine
       maxBytes: e.TORPOR_GATEWAY_MAX_TEMPLATE_BYTES,
     },
     maxSandboxes: e.TORPOR_GATEWAY_MAX_SANDBOXES,
-    maxStarts: e.TORPOR_GATEWAY_MAX_STARTS,
+    maxStarts: e.TORPOR_GATEWAY_MAX_STARTS ?? Math.max(MIN_STARTS, availableParallelism() * STARTS_PER_CPU),
     maxSnapshots: e.TORPOR_GATEWAY_MAX_SNAPSHOTS,
     holdMs: e.TORPOR_GATEWAY_HOLD_MS,
     frozenBytes: e.TORPOR_GATEWAY_FROZEN_BYTES,

@@ -28,6 +28,10 @@ async function clone({ driver }: Core, templates: Templates, spec: SandboxSpec, 
   const prepared = await driver.prepare(spec);
   if (prepared.kind === "refused") return prepared; // not the template's fault: a cold boot would fail in the same way
   const outcome = await templates.restore(key, (dir) => driver.restore(spec.id, dir));
+  if (outcome === undefined) {
+    await driver.destroy(spec.id);
+    return undefined;
+  }
   if (outcome.kind === "started") return outcome;
   await templates.distrust(key, outcome.message);
   return outcome.kind === "refused" ? undefined : outcome;

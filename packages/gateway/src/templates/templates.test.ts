@@ -85,6 +85,17 @@ describe("a sandbox that is asked for", () => {
     expect(await create()).toMatchObject({ start: "cold", start_reason: "template_failed" });
   });
 
+  it("boots when its template is thrown away while it is made ready", async () => {
+    await make();
+    node.host.failNext("prepare", "hang").failNext("restore", "refuse");
+    const slow = create();
+    while (!node.host.calls.some((call) => call.startsWith("prepare"))) await new Promise((resolve) => setImmediate(resolve));
+    expect(await create()).toMatchObject({ start: "cold", start_reason: "clone_failed" });
+    expect(await turning(slow, 1_000)).toMatchObject({ start: "cold", start_reason: "clone_failed" });
+    const asked = [...node.host.sandboxes].filter(([id]) => id.startsWith("sbx"));
+    expect(asked.map(([, { state }]) => state)).toEqual(["running", "running"]);
+  });
+
   it("may have run when its clone died on the way: the caller is told so, and the template is thrown away", async () => {
     await make();
     node.host.failNext("restore", "dies");

@@ -78,9 +78,9 @@ export class Templates {
     return { kind: "none", reason: "template_damaged" };
   }
 
-  /** Restores a prepared sandbox from a template. */
-  async restore(key: string, restore: (dir: string) => Promise<StartOutcome>): Promise<StartOutcome> {
-    return await this.#files.use(key, this.#core.clock.nowMs(), restore);
+  /** Restores a prepared sandbox from a template. Undefined: it was thrown away meanwhile, and nothing happened. */
+  async restore(key: string, restore: (dir: string) => Promise<StartOutcome>): Promise<StartOutcome | undefined> {
+    return this.#files.has(key) ? await this.#files.use(key, this.#core.clock.nowMs(), restore) : undefined;
   }
 
   /** Nobody is cloned from it any more; it is made again when the time of its failures has passed (T2). */

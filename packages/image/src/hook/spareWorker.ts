@@ -60,7 +60,7 @@ export class SpareWorker {
         reject(new Error(`a worker that was forked ahead ended with ${code}: ${String(child.stderr?.read() ?? "")}`)),
       );
     });
-    child.removeAllListeners();
+    for (const event of ["message", "exit"]) child.removeAllListeners(event);
     return spare;
   }
 
