@@ -92,9 +92,10 @@ export function createKit(config: SupervisorConfig, deps: CoreDeps) {
 }
 
 /** Ends of runners, and what is found at the gateway. */
-export function createCare({ config, base, runners, timeline, dropSocket }: Kit, { intents, sleeper }: Sleep) {
+export function createCare({ config, base, runners, timeline, dropSocket, costs }: Kit, { intents, sleeper }: Sleep) {
   const endings = new Endings({ ...base, runners, intents, timeline, dropSocket });
-  return { endings, caretaker: new Caretaker({ ...base, runners, intents, sleeper, endings, idleMs: config.idleRunnerMs }) };
+  const onMemory = (memoryBytes: number): void => costs.held(memoryBytes);
+  return { endings, caretaker: new Caretaker({ ...base, runners, intents, sleeper, endings, idleMs: config.idleRunnerMs, onMemory }) };
 }
 
 /** Sandboxes for runs. */

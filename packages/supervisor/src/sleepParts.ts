@@ -56,7 +56,9 @@ export function createSleep(kit: Kit) {
 
 /** Others need room: whoever waits longest sleeps first. Runs that execute have no intent, so they are never touched. */
 function makeRoom({ runners, base }: Kit, { intents, waits }: { intents: Intents; waits: Waits }, missing: Room): void {
-  const waiting = [...intents.all()].map(({ runId, runnerId, state }): Sleepy => {
+  // One that could not be frozen just now makes no room; it has its own time to be tried again
+  const hopeful = [...intents.all()].filter(({ failures, state }) => failures === 0 || state !== "scheduled");
+  const waiting = hopeful.map(({ runId, runnerId, state }): Sleepy => {
     const startedMs = waits.of(runId)?.startedMs ?? base.clock.monotonicMs();
     return {
       runId,

@@ -112,6 +112,20 @@ describe("when room runs out", () => {
     expect(runners.map(({ runId }) => node.platform.status(runId))).toEqual(Array(4).fill("EXECUTING"));
   });
 
+  it("a run that could not be frozen just now is not tried again before its time, and another sleeps in its place", async () => {
+    await started();
+    const failing = await node.waitingFor({ inMs: 7_000 });
+    const other = await node.waitingFor({ inMs: 6_000 });
+    node.gatewayLink.failNext(gateway.snapshotInstance, { status: 500 });
+    await shrink();
+    await node.executing();
+    await node.executing(); // the node is full now
+    await node.clock.advance(3_000);
+    expect(node.gatewayLink.countOf(gateway.snapshotInstance)).toBe(2);
+    expect(node.platform.status(failing.runId)).toBe("EXECUTING_WITH_WAITPOINTS");
+    expect(node.platform.status(other.runId)).toBe("SUSPENDED");
+  });
+
   it("on the machine itself, whatever was given out on paper, those who wait sleep at once", async () => {
     await started();
     const runner = await node.waitingFor({ inMs: 6_000 });

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { planSleep, type SleepFacts } from "../src/sleep/planSleep.ts";
+import { planKeep, planSleep, type SleepFacts } from "../src/sleep/planSleep.ts";
 
 const prices = { knownEndMs: 15_000, unknownEndMs: 18_000, freezeMs: 150, wakeP95Ms: 400 };
 const facts: SleepFacts = {
@@ -89,5 +89,20 @@ describe("a waiting run", () => {
     ["is expected to wait no longer than its end allows", { end: atMost(30_000), past: past(1_000, 90_000) }, { expectedRestMs: 30_000 }],
   ])("%s", (_name, given, plan) => {
     expect(planSleep({ ...facts, ...given })).toMatchObject(plan);
+  });
+});
+
+describe("the frozen sandbox of a run that fell asleep", () => {
+  it.each<[string, Partial<SleepFacts>, number]>([
+    ["is not kept when the end of the wait is known, since it is made ready ahead", { end: exact(60_000) }, 0],
+    ["is not kept when others need its room", { isShort: true, waitedMs: 10_000 }, 0],
+    ["is not kept when its task's waits are long", { past: past(0, 301_000) }, 0],
+    ["is kept twice as long as the rest is expected to last", { past: past(0, 20_000) }, 40_000],
+    ["is kept for five minutes at most", { past: past(0, 290_000) }, 300_000],
+    ["is kept as long again as it has waited, twice, when nothing is known", { waitedMs: 18_000 }, 36_000],
+    ["is not kept beyond the latest end of the wait", { waitedMs: 18_000, end: atMost(5_000) }, 5_000],
+    ["is not kept when it slept at once and nothing is known", { waitedMs: 0 }, 0],
+  ])("%s", (_name, given, keepMs) => {
+    expect(planKeep({ ...facts, ...given })).toBe(keepMs);
   });
 });

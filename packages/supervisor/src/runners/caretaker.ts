@@ -36,6 +36,8 @@ export interface CaretakerDeps {
   readonly random: () => number;
   readonly log: Log;
   readonly idleMs: number;
+  /** A sandbox was seen to occupy so much. */
+  readonly onMemory: (memoryBytes: number) => void;
   readonly stop: AbortSignal;
 }
 
@@ -60,6 +62,7 @@ export class Caretaker {
     if (listed.kind === "refused" && listed.status === 404) return true; // a foreign gateway that keeps no list
     if (listed.kind !== "ok") return false;
     const { instances } = listed.body;
+    for (const { state, memoryBytes } of instances) if (state === "running" && memoryBytes !== null) this.#deps.onMemory(memoryBytes);
     this.#missVanished(new Set(instances.map(({ name }) => name as string)));
     this.#reapIdle();
     let complete = true;

@@ -80,8 +80,8 @@ const MAX_KEEP_MS = 300_000;
 
 /**
  * How long the frozen sandbox of a run that has just fallen asleep is worth keeping, where there is memory to spare; 0: not at all.
- * A wait whose end is known exactly is made ready for ahead of time, so nothing is gained. Of the others as long as the rest of
- * the wait is expected to last, twice, if that is short; and where nothing is known, as long again as it has lasted.
+ * A wait whose end is known exactly is made ready for ahead of time, so nothing is gained. Of the others twice as long as the rest of
+ * the wait is expected to last, if that is short; where nothing is known, it is expected to last as long again as it has lasted.
  */
 export function planKeep({ end, past, waitedMs, isShort }: Pick<SleepFacts, "end" | "past" | "waitedMs" | "isShort">): number {
   if (isShort || end?.isExact === true) return 0;
