@@ -199,7 +199,10 @@ export const WORKER_SOCKET = {
   subscribe: "run:subscribe",
   unsubscribe: "run:unsubscribe",
   notify: "run:notify",
+  /** Beyond the shared protocol: an environment has another current version. Nobody need subscribe, and nothing hangs on it. */
+  promoted: "deployment:promoted",
 } as const;
+export const DeploymentPromoted = z.object({ version: z.literal("1"), environmentId: z.string().max(128) });
 export const RunSubscription = z.object({ version: z.literal("1"), runFriendlyIds: z.array(z.string().max(128)).max(10_000) });
 export const RunNotification = z.object({ version: z.literal("1"), run: z.object({ friendlyId: z.string() }) });
 export type RunNotification = z.infer<typeof RunNotification>;

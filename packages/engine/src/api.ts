@@ -441,6 +441,8 @@ export interface EngineForAdmin {
 export interface RunNotifications {
   /** Called with the friendly id of the run. Returns how to stop listening. */
   onRunChanged(listener: (runId: string) => void): () => void;
+  /** Called with the id of an environment that has another current version. Returns how to stop listening. */
+  onPromoted(listener: (environmentId: string) => void): () => void;
 }
 
 export interface Engine extends EngineForEnvironment, EngineForWorkers, EngineForAdmin, RunNotifications {

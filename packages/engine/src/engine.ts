@@ -38,8 +38,10 @@ export function createEngine(options: EngineOptions): Engine {
   const resumer = new Resumer(core);
   wakes.connect({ dispatcher, loop, resumer });
   const runListeners = new Set<(runId: string) => void>();
+  const promotionListeners = new Set<(environmentId: string) => void>();
   const listener = new Listener(connectionString, core, {
     runChanged: (runId) => runListeners.forEach((tell) => tell(friendly("run", runId))),
+    promoted: (environmentId) => promotionListeners.forEach((tell) => tell(environmentId)),
     woken: (message) => wakes.receive(message),
     connected: () => wakes.catchUp(),
   });
@@ -49,6 +51,10 @@ export function createEngine(options: EngineOptions): Engine {
     onRunChanged(tell) {
       runListeners.add(tell);
       return () => void runListeners.delete(tell);
+    },
+    onPromoted(tell) {
+      promotionListeners.add(tell);
+      return () => void promotionListeners.delete(tell);
     },
     async start() {
       await migrate(connectionString);

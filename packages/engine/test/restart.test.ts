@@ -165,4 +165,17 @@ describe("two engines on one database", () => {
     expect(heard).toEqual([held.runId]);
     await second.close();
   });
+
+  it("tell of an environment's new current version to listeners of both", async () => {
+    const scene = await plane.scene();
+    const second = await plane.anotherEngine();
+    const heard: string[] = [];
+    scene.engine.onPromoted((environmentId) => heard.push(`one ${environmentId}`));
+    const stop = second.onPromoted((environmentId) => heard.push(`other ${environmentId}`));
+    await scene.deploy();
+    await plane.until("both processes hear of it", () => heard.length === 2);
+    expect(heard.toSorted()).toEqual([`one ${scene.env.id}`, `other ${scene.env.id}`]);
+    stop();
+    await second.close();
+  });
 });

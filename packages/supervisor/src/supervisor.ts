@@ -40,6 +40,7 @@ export async function startSupervisor(config: SupervisorConfig, deps: Supervisor
     headers: () => workerHeaders(config),
     random: () => deps.random.unit(),
     onNotify: (runId) => void core.onNotify(runId),
+    onPromoted: (environmentId) => core.warm.door?.promoted(environmentId),
   });
   const core: Core = createCore(config, {
     ...deps,

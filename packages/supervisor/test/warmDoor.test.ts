@@ -221,6 +221,15 @@ describe("a runner that waits for another run", () => {
     expect(await waiting.answer).toBe(503);
   });
 
+  it("leaves when another version becomes the current one of its environment", async () => {
+    const waiting = await idle();
+    node.core.warm.door?.promoted("another");
+    expect(broker.waiting.size).toBe(1);
+    node.core.warm.door?.promoted("env_1");
+    expect(await waiting.answer).toBe(503);
+    expect(await (await poll(waiting.runner)).answer).toBe(503); // as one that was executing at that moment
+  });
+
   it("gives way to a run that has no room beside it", async () => {
     node.gateway.memoryTotalBytes = 0.6 * 1024 ** 3;
     await node.core.room.refresh();

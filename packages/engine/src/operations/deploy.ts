@@ -4,6 +4,7 @@ import { friendly, newId } from "../domain/ids.ts";
 import { sanitizeQueueName, taskQueueName } from "../domain/queueing.ts";
 import { dayOf, nextVersion } from "../domain/versions.ts";
 import * as deployments from "../sql/deployments.ts";
+import { tellPromoted } from "../sql/notify.ts";
 import { releasable, setQueue } from "../sql/parked.ts";
 import { declareQueues, type DeclaredQueue } from "../sql/queues.ts";
 import { lockRun } from "../sql/runs.ts";
@@ -41,6 +42,7 @@ export async function deploy(core: Core, env: EnvironmentRef, input: DeploymentI
     await deployments.insertTasks(tx, id, input.tasks.map(taskRow));
     await declareQueues(tx, env.id, queuesOf(core, input, at));
     await deployments.promote(tx, env.id, id);
+    await tellPromoted(tx, env.id);
     await armTimers(tx, "promote", [env.id], at);
     tx.afterCommit(() => core.wakes.timer(at));
     const made = await deployments.deploymentByVersion(tx, env.id, version);

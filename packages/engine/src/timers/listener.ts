@@ -1,13 +1,15 @@
 import { Client } from "pg";
 import type { Timer } from "@torpor/kernel";
 import { connectionConfig } from "../sql/database.ts";
-import { WAKE_CHANNEL } from "../sql/notify.ts";
+import { PROMOTED_CHANNEL, WAKE_CHANNEL } from "../sql/notify.ts";
 import { RUN_CHANNEL } from "../sql/snapshots.ts";
 import type { Core } from "../operations/core.ts";
 
 export interface ListenerEvents {
   /** The run has something new for its runner. Body of its id. */
   readonly runChanged: (runId: string) => void;
+  /** The environment has another current version. */
+  readonly promoted: (environmentId: string) => void;
   readonly woken: (message: string) => void;
   /** Listening (again): what was said in between was missed. */
   readonly connected: () => void;
@@ -49,12 +51,14 @@ export class Listener {
     client.on("end", () => this.#lost(client));
     client.on("notification", (message) => {
       if (message.channel === RUN_CHANNEL) this.#events.runChanged(message.payload ?? "");
+      else if (message.channel === PROMOTED_CHANNEL) this.#events.promoted(message.payload ?? "");
       else this.#events.woken(message.payload ?? "");
     });
     await client.connect();
     if (this.#isClosed) return void (await client.end());
     this.#client = client;
     await client.query(`listen ${RUN_CHANNEL}`);
+    await client.query(`listen ${PROMOTED_CHANNEL}`);
     await client.query(`listen ${WAKE_CHANNEL}`);
     this.#events.connected();
   }

@@ -43,9 +43,11 @@ export function serveWorkerSocket(options: WorkerSocketOptions): Closable {
   const stopListening = engine.onRunChanged((runId) => {
     if (nodes.adapter.rooms.has(runId)) nodes.to(runId).emit(WORKER_SOCKET.notify, { version: "1", run: { friendlyId: runId } });
   });
+  const stopPromotions = engine.onPromoted((environmentId) => nodes.emit(WORKER_SOCKET.promoted, { version: "1", environmentId }));
   return {
     close: () => {
       stopListening();
+      stopPromotions();
       io.disconnectSockets(true);
       io.engine.close();
     },

@@ -3,7 +3,7 @@
 // P1  The set of runs is ours and outlives every connection: it is sent anew at each connect.
 // P2  However a connection ends, also when the platform ended it, another is tried after 1 to 30 s, for ever.
 // P3  A lost notification costs time, never correctness: runners poll, and intents ask before they freeze.
-import { RunNotification, WORKER_SOCKET } from "@torpor/contracts";
+import { DeploymentPromoted, RunNotification, WORKER_SOCKET } from "@torpor/contracts";
 import { backoffMs, type Clock, type Closable, type Timer } from "@torpor/kernel";
 import type { Log } from "@torpor/observe";
 import { io, type Socket } from "socket.io-client";
@@ -20,6 +20,8 @@ export interface PlatformSocketDeps {
   readonly random: () => number;
   readonly log: Log;
   readonly onNotify: (runId: string) => void;
+  /** An environment has another current version. */
+  readonly onPromoted: (environmentId: string) => void;
 }
 
 /** Keeps a subscription for every run that this node hosts. */
@@ -74,11 +76,18 @@ export class PlatformSocket implements Closable {
     socket.on("connect", () => this.#onConnect());
     socket.on("connect_error", (error) => this.#onEnd(socket, error.message));
     socket.on("disconnect", (reason) => this.#onEnd(socket, reason));
+    socket.on(WORKER_SOCKET.promoted, (payload: unknown) => this.#promoted(payload));
     socket.on(WORKER_SOCKET.notify, (payload: unknown) => {
       const notification = RunNotification.safeParse(payload);
       if (notification.success) this.#deps.onNotify(notification.data.run.friendlyId);
       else this.#deps.log.warn({ payload }, "a notification of the platform cannot be read and is ignored");
     });
+  }
+
+  /** What is lost of these costs some memory for a while. */
+  #promoted(payload: unknown): void {
+    const promoted = DeploymentPromoted.safeParse(payload);
+    if (promoted.success) this.#deps.onPromoted(promoted.data.environmentId);
   }
 
   #onConnect(): void {

@@ -1,4 +1,4 @@
-// Who comes to the warm door.
+// Who comes to the warm door, and what it may be told there.
 import { WARM_START_HEADERS, type DequeuedMessage } from "@torpor/contracts";
 import { deploymentIdOf } from "../launch/environment.ts";
 import { isLoopback, type Runners } from "../runners/runners.ts";
@@ -12,16 +12,27 @@ export interface WarmCaller extends WaitingAs {
   readonly environmentId: string | undefined;
 }
 
-interface Calling {
+export interface WarmCall {
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
   readonly remoteAddress: string;
+  /** Fires when the connection has ended without an answer. */
+  readonly signal: AbortSignal;
 }
+
+/**
+ * What a poll is answered with. `leave`: there is nothing for this runner, it exits. `again`: it is not known yet, it asks
+ * again after a moment.
+ */
+export type WarmAnswer =
+  | { readonly kind: "run"; readonly message: DequeuedMessage }
+  | { readonly kind: "leave" }
+  | { readonly kind: "again" };
 
 /**
  * The caller, by its address (L14). `unknown`: nobody known lives there, yet. `unfit`: it is known, and nobody said whose runs it may
  * execute; or it does not say what it must.
  */
-export function whoCalls({ headers, remoteAddress }: Calling, runners: Runners): WarmCaller | "unknown" | "unfit" {
+export function whoCalls({ headers, remoteAddress }: Omit<WarmCall, "signal">, runners: Runners): WarmCaller | "unknown" | "unfit" {
   const runner = runners.at(remoteAddress);
   if (runner === undefined) return isLoopback(remoteAddress) ? claimed(headers) : "unknown";
   if (runner.serves === undefined) return "unfit";
@@ -31,7 +42,7 @@ export function whoCalls({ headers, remoteAddress }: Calling, runners: Runners):
 
 const MAX_CLAIM_LENGTH = 4096;
 
-function claimed(headers: Calling["headers"]): WarmCaller | "unfit" {
+function claimed(headers: WarmCall["headers"]): WarmCaller | "unfit" {
   const text = (name: string): string => {
     const value = headers[name];
     return typeof value === "string" && value.length <= MAX_CLAIM_LENGTH ? value : "";

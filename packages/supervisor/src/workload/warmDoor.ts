@@ -13,7 +13,7 @@ import type { Clock, Timer } from "@torpor/kernel";
 import type { Log, Metrics } from "@torpor/observe";
 import type { Runners } from "../runners/runners.ts";
 import type { Room, Runner, Served } from "../runners/runner.ts";
-import { isOlder, isServedBy, whoCalls, type WarmCaller } from "./warmCaller.ts";
+import { isOlder, isServedBy, whoCalls, type WarmAnswer, type WarmCall, type WarmCaller } from "./warmCaller.ts";
 import type { WaitingAs, WarmRelay } from "./warmRelay.ts";
 import type { WarmSigns } from "./warmSigns.ts";
 
@@ -39,22 +39,8 @@ export interface WarmDoorDeps {
   readonly retire: (runner: Runner) => Promise<void>;
 }
 
-export interface WarmCall {
-  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
-  readonly remoteAddress: string;
-  /** Fires when the connection has ended without an answer. */
-  readonly signal: AbortSignal;
-}
-
-/**
- * What a poll is answered with. `leave`: there is nothing for this runner, it exits. `again`: it is not known yet, it asks
- * again after a moment.
- */
-export type WarmAnswer =
-  | { readonly kind: "run"; readonly message: DequeuedMessage }
-  | { readonly kind: "leave" }
-  | { readonly kind: "again" };
-
+/** Environments whose last promotion is remembered. */
+const MAX_ENVIRONMENTS = 1_000;
 /** The rest of a poll in which a run would come too late to be read for certain. */
 const LATE_MS = 500;
 /** A runner that was given a run, gave no sign and was not heard of for so long is not going to wake up. */
@@ -77,6 +63,9 @@ export class WarmDoor {
   readonly #seats = new Map<string, Seat>();
   /** Since when a runner waits, over all its polls. */
   readonly #idleFrom = new WeakMap<Runner, number>();
+
+  /** When an environment got another current version: whoever was made before that is of a former one. */
+  readonly #promoted = new Map<string, number>();
 
   constructor(deps: WarmDoorDeps) {
     this.#deps = deps;
@@ -115,6 +104,13 @@ export class WarmDoor {
       if (seat.caller.environmentId === environmentId && isOlder(seat.caller.version, version)) this.#end(seat, { kind: "leave" });
   }
 
+  /** Another version is the current one: who waits in this environment is of a former one. */
+  promoted(environmentId: string): void {
+    this.#promoted.set(environmentId, this.#deps.clock.monotonicMs());
+    if (this.#promoted.size > MAX_ENVIRONMENTS) this.#promoted.delete(this.#promoted.keys().next().value ?? "");
+    for (const seat of this.#seats.values()) if (seat.caller.environmentId === environmentId) this.#end(seat, { kind: "leave" });
+  }
+
   /** Sends away whoever waits, because the memory is needed for something else. */
   clear(): void {
     for (const seat of this.#seats.values()) this.#end(seat, { kind: "leave" });
@@ -142,7 +138,7 @@ export class WarmDoor {
     const fromMs = (caller.runner === null ? undefined : this.#idleFrom.get(caller.runner)) ?? nowMs;
     if (caller.runner !== null) this.#idleFrom.set(caller.runner, fromMs);
     const keptMs = keepAliveMs(caller, this.#alike(caller)) - (nowMs - fromMs);
-    if (signal.aborted || keptMs <= 0) return { kind: "leave" };
+    if (signal.aborted || keptMs <= 0 || this.#isFormer(caller)) return { kind: "leave" };
     const [oldest] = this.#seats.values();
     if (oldest !== undefined && this.#seats.size >= maxIdle) this.#end(oldest, { kind: "leave" });
     return await new Promise((answer) => {
@@ -235,6 +231,11 @@ export class WarmDoor {
     const isAlike = ({ caller }: Seat): boolean =>
       caller.deploymentId === deploymentId && caller.version === version && caller.cpu === cpu && caller.memoryGib === memoryGib;
     return [...this.#seats.values()].filter((seat) => isAlike(seat) && seat.caller.controllerId !== controllerId).length;
+  }
+
+  #isFormer({ runner, environmentId }: WarmCaller): boolean {
+    const promotedMs = environmentId === undefined ? undefined : this.#promoted.get(environmentId);
+    return runner !== null && promotedMs !== undefined && runner.createdMs < promotedMs;
   }
 
   #count(): void {
