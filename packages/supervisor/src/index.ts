@@ -8,3 +8,7 @@ export { begin, drain } from "./life.ts";
 export type { RouteCaller } from "./callers.ts";
 export type { RunnerSocket } from "./workload/sockets.ts";
 export { snapshotComplete } from "./workload/routes.ts";
+// Decisions as they are, for whoever explores them.
+export { judgeAdoption, type Adoption, type SandboxNotes } from "./runners/adoption.ts";
+export { hasEnded, nextIntentState, type IntentEvent, type IntentState } from "./snapshot/lifeCycle.ts";
+export { judgeAcceptance, judgeWait } from "./snapshot/verdict.ts";

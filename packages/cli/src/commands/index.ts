@@ -7,6 +7,7 @@ import { deploy } from "./deploy.ts";
 import { doctor } from "./doctor.ts";
 import { PART_COMMANDS } from "./parts.ts";
 import { runsCancel, runsList, runsShow } from "./runs.ts";
+import { sim } from "./sim.ts";
 import { status } from "./status.ts";
 import { test } from "./test.ts";
 import { tokensComplete, tokensList } from "./tokens.ts";
@@ -30,5 +31,6 @@ export const COMMANDS: readonly Command[] = [
   check,
   test,
   bench,
+  sim,
   ...PART_COMMANDS,
 ];

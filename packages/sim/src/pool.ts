@@ -1,0 +1,31 @@
+// Threads that run seeds. Each loads the parts' code for itself, with a mutant in it or without.
+import { Worker } from "node:worker_threads";
+import type { Mutant } from "./mutants/mutant.ts";
+import type { ThreadAnswer, ThreadRequest } from "./serve.ts";
+
+export class SimThread {
+  readonly #worker: Worker;
+  readonly #waiting: { resolve: (answer: ThreadAnswer) => void; reject: (error: Error) => void }[] = [];
+
+  constructor(mutant: Mutant | null) {
+    this.#worker = new Worker(new URL("./worker.ts", import.meta.url), { workerData: { mutant } });
+    this.#worker.on("message", (answer: ThreadAnswer) => this.#waiting.shift()?.resolve(answer));
+    this.#worker.on("error", (error) => {
+      for (const { reject } of this.#waiting.splice(0)) reject(error instanceof Error ? error : new Error(String(error)));
+    });
+  }
+
+  /** Rejects when the thread fails, and when what it was asked for throws. */
+  async ask<K extends ThreadRequest["kind"]>(request: ThreadRequest & { kind: K }): Promise<Extract<ThreadAnswer, { kind: K }>> {
+    const answer = await new Promise<ThreadAnswer>((resolve, reject) => {
+      this.#waiting.push({ resolve, reject });
+      this.#worker.postMessage(request);
+    });
+    if (answer.kind === "error") throw new Error(answer.text);
+    return answer as Extract<ThreadAnswer, { kind: K }>;
+  }
+
+  async close(): Promise<void> {
+    await this.#worker.terminate();
+  }
+}
