@@ -8,6 +8,10 @@ import type { Machine } from "./templateKey.ts";
 
 const DIGEST = "ab".repeat(32);
 
+function task(id: string, more: object = {}): object {
+  return { id, filePath: "x", ...more };
+}
+
 describe("an image that comes to this node", () => {
   let dir: string;
   let arrivals: { readonly reference: string; readonly machines: readonly Machine[] }[];
@@ -50,7 +54,6 @@ describe("an image that comes to this node", () => {
   }
 
   it("is told once, with each machine that its tasks name, and the ordinary one for those that name none", async () => {
-    const task = (id: string, more: object = {}) => ({ id, filePath: "x", ...more });
     await arrive(DIGEST, [
       task("a"),
       task("b", { machine: "small-2x" }),

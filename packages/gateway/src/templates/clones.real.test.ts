@@ -71,14 +71,6 @@ describe.skipIf(missing !== undefined)(
       };
     }
 
-    /** The same hook, which renews nothing. */
-    async function unmendedHook(rootfs: string): Promise<string> {
-      const [, path = ""] = HOOK_OPTIONS;
-      await cp(join(rootfs, path, ".."), join(rootfs, "app/unmended"), { recursive: true });
-      await writeFile(join(rootfs, "app/unmended/renewal.mjs"), "export const prepareRenewal = () => () => undefined;\n");
-      return "/app/unmended/preload.mjs";
-    }
-
     async function clone(spec: SandboxSpec, key: string): Promise<Draws> {
       expect(await driver.prepare(spec)).toEqual({ kind: "prepared" });
       const outcome = await files.use(key, systemClock.nowMs(), (from) => driver.restore(spec.id, from));
@@ -106,15 +98,13 @@ describe.skipIf(missing !== undefined)(
       const ids = Array.from({ length: count }, (_, index) => `clone${key.slice(0, 4)}${index}`);
       const worker = async (): Promise<void> => {
         for (let id = ids.shift(); id !== undefined; id = ids.shift()) {
-          const spec = { id, image, env: { NAME: id }, ...{ cpu: 1, memoryBytes: 2 ** 28 }, metadata: { TRIGGER_RUNNER_ID: id } };
+          const spec = { id, image, env: { NAME: id }, cpu: 1, memoryBytes: 2 ** 28, metadata: { TRIGGER_RUNNER_ID: id } };
           draws.push(await clone(spec, key));
         }
       };
       await Promise.all(Array.from({ length: AT_ONCE }, worker));
       return draws;
     }
-
-    const valuesOf = ({ drawn }: Draws): (string | number)[] => Object.values(drawn).flat();
 
     it("draw no value twice, 64 of them, and none that was drawn in the template (L17)", async () => {
       const all = await clones(CLONES, await imageOf({ mended: true }), "a".repeat(64));
@@ -147,3 +137,15 @@ describe.skipIf(missing !== undefined)(
     });
   },
 );
+
+/** The same hook, which renews nothing. */
+async function unmendedHook(rootfs: string): Promise<string> {
+  const [, path = ""] = HOOK_OPTIONS;
+  await cp(join(rootfs, path, ".."), join(rootfs, "app/unmended"), { recursive: true });
+  await writeFile(join(rootfs, "app/unmended/renewal.mjs"), "export const prepareRenewal = () => () => undefined;\n");
+  return "/app/unmended/preload.mjs";
+}
+
+function valuesOf({ drawn }: Draws): (string | number)[] {
+  return Object.values(drawn).flat();
+}

@@ -24,10 +24,10 @@ afterEach(() => node.close());
 
 /** Answers of the gateway wait for files, and those for the clock. */
 async function turning<T>(answer: Promise<T>, stepMs = 5): Promise<T> {
-  let done = false;
-  const settled = answer.finally(() => (done = true));
+  const done = new AbortController();
+  const settled = answer.finally(() => done.abort());
   settled.catch(() => undefined);
-  while (!done) {
+  while (!done.signal.aborted) {
     await gateway.clock.advance(stepMs);
     await new Promise((resolve) => setImmediate(resolve));
   }
