@@ -177,7 +177,9 @@ export class EarlyWakes {
     runner.phase = "running";
     if (runner.ahead !== null) runner.ahead.readyMs = clock.monotonicMs();
     const durationMs = clock.monotonicMs() - startedMs;
-    timeline.add(run.runId, { name: "wake.ready", reason: "known_end", durationMs, runnerId: name, snapshotId: run.snapshotId });
+    // Not as the line's runner: the run is not its own yet
+    const properties = { runnerId: name };
+    timeline.add(run.runId, { name: "wake.ready", reason: "known_end", durationMs, snapshotId: run.snapshotId, properties });
     return runner;
   }
 
