@@ -34,8 +34,8 @@ export async function quietly<T>(look: () => Promise<T>): Promise<T | undefined>
 export async function until<T>(what: string, look: () => Promise<T | undefined>, seen?: () => Promise<unknown>): Promise<T> {
   const deadlineMs = performance.now() + LIMIT_MS;
   for (;;) {
-    const seen = await look();
-    if (seen !== undefined) return seen;
+    const found = await look();
+    if (found !== undefined) return found;
     if (performance.now() > deadlineMs)
       throw new Error(`Cannot go on: not within ${LIMIT_MS / 1000} s: ${what}: ${JSON.stringify(await seen?.(), null, 1)}`);
     await pause(LOOK_EVERY_MS);
