@@ -72,6 +72,8 @@ export class FakeGateway {
   memoryTotalBytes = 8 * 1024 ** 3;
   /** Null: all of it. */
   memoryAvailableBytes: number | null = null;
+  /** How fresh sandboxes are said to start. */
+  startOf: { start?: "clone" | "cold"; start_reason?: string } = {};
   readonly log: string[] = [];
   readonly callbackStatuses: number[] = [];
   lastCallback: { body: Buffer; headers: Record<string, string> } | null = null;
@@ -181,7 +183,7 @@ export class FakeGateway {
         const isNew = !this.instances.has(body.name);
         const reply = this.#create(body.name, body.metadata, body.env);
         if (isNew) await this.#options.host?.create(body.name, body.env);
-        return reply;
+        return { ...reply, ...this.startOf };
       }),
       mount(routes.deleteInstance, async ({ params }) => {
         this.log.push(`delete ${params.name}`);

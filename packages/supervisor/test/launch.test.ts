@@ -32,6 +32,18 @@ describe("a fresh run", () => {
     });
   });
 
+  it.each([
+    ["a clone", { start: "clone" }, { name: "launch.cloned" }],
+    ["a boot, and why", { start: "cold", start_reason: "template_damaged" }, { name: "launch.created", reason: "template_damaged" }],
+    ["a boot, of a gateway that says nothing of it", {}, { name: "launch.created" }],
+  ] as const)("is %s by its gateway's word, and so its timeline says", async (_what, startOf, line) => {
+    await started();
+    node.gateway.startOf = startOf;
+    const runId = await triggered();
+    const told = node.platform.timeline.filter((one) => one.runId === runId && one.event.name.startsWith("launch."));
+    expect(told.map(({ event }) => event)).toMatchObject([line]);
+  });
+
   it("is tried again after a 500 or 503, under a new name that the runner knows", async () => {
     await started();
     node.gatewayLink.failNext(gateway.createInstance, { status: 500, code: "sandbox_not_started" }, { status: 503, code: "no_capacity" });
