@@ -40,12 +40,6 @@ export const DISTRIBUTIONS: readonly Distribution[] = [
   { name: "cron-like: 1 h", draw: (random) => HOUR + random() * S },
 ];
 
-export interface Delay {
-  readonly name: string;
-  /** When this wait would be put to sleep, if it lasts that long. */
-  readonly delayMs: (lengthMs: number) => number;
-}
-
 export interface Outcome {
   readonly costMs: number;
   /** Added to waits whose end is not known: the task goes on later by the wake. */

@@ -145,6 +145,7 @@ export class EarlyWakes {
     const { free, isEmpty } = room.view(runners.placed());
     const isPossible = leftMs >= MIN_LEAD_MS && !draining() && !room.isShort && (isEmpty || fits(run.room, free));
     if (!isPossible) {
+      this.#deps.metrics.count("torpor_early_wakes_total", { outcome: "no_room" });
       this.#byRun.delete(run.runId);
       return;
     }
