@@ -119,7 +119,15 @@ describe.skipIf(missing !== undefined)(
     it("draw the same values when their random numbers are not renewed, so that the test above can fail", async () => {
       const [one, other] = await clones(2, await imageOf({ mended: false }), "b".repeat(64));
       const shared = (kind: string): boolean => (one?.drawn[kind] ?? []).some((value) => other?.drawn[kind]?.includes(value));
-      expect(["uuid", "bytes", "int", "math", "tls", "key"].filter(shared)).toEqual(["uuid", "bytes", "int", "math", "tls", "key"]);
+      expect(["uuid", "bytes", "int", "math", "context", "tls", "key"].filter(shared)).toEqual([
+        "uuid",
+        "bytes",
+        "int",
+        "math",
+        "context",
+        "tls",
+        "key",
+      ]);
     });
 
     it("boot anew when Node should have started with what is in their environment", async () => {

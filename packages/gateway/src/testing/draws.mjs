@@ -3,6 +3,7 @@ import { getRandomValues, randomBytes, randomInt, randomUUID, webcrypto, generat
 import { closeSync, openSync, readFileSync, readSync } from "node:fs";
 import { createServer } from "node:net";
 import { connect } from "node:tls";
+import vm from "node:vm";
 import { Worker } from "node:worker_threads";
 
 const hex = (buffer) => Buffer.from(buffer).toString("hex");
@@ -43,6 +44,11 @@ const drawn = {
     Array.from({ length: 8 }, () => new Promise((resolve) => randomBytes(16, (_error, buffer) => resolve(hex(buffer))))),
   ),
   int: [randomInt(2 ** 47)],
+  context: [
+    vm.runInNewContext("Math.random()"),
+    vm.runInContext("Math.random()", vm.createContext({})),
+    new vm.Script("Math.random()").runInNewContext(),
+  ],
   math: [Math.random(), Math.random()],
   thread: await fromThread(),
   key: [generateKeyPairSync("x25519").publicKey.export({ format: "jwk" }).x],

@@ -1,4 +1,4 @@
-import { fork } from "node:child_process";
+import { fork, spawnSync } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -102,5 +102,29 @@ describe("the modules that are imported ahead", () => {
       unsafe: null,
       reads: expect.not.objectContaining({ TRIGGER_MACHINE_ID: null }) as object,
     });
+  });
+});
+
+describe("contexts that a task makes", () => {
+  it("draw their random numbers from the process's own, however they are made, and keep their other options", () => {
+    const program = `
+      const vm = require("node:vm");
+      const { mendNewContexts } = require(${JSON.stringify(new URL("./contexts.ts", import.meta.url).pathname)});
+      let count = 0;
+      mendNewContexts(() => ++count);
+      const context = vm.createContext({ a: 1 }, { name: "mine" });
+      const draws = [
+        vm.runInContext("Math.random()", context),
+        vm.runInNewContext("Math.random() + a", { a: 100 }),
+        new vm.Script("Math.random()").runInNewContext({}, { contextCodeGeneration: { strings: true } }),
+        vm.createContext(context) === context && vm.runInContext("Math.random() * a", context),
+        vm.runInContext("Math.random()", vm.createContext(vm.constants.DONT_CONTEXTIFY)) < 1,
+      ];
+      let refused;
+      try { vm.runInNewContext('eval("1")', {}, { contextCodeGeneration: { strings: false } }); } catch (error) { refused = error.name; }
+      console.log(JSON.stringify({ draws, refused }));`;
+    const { stdout, stderr } = spawnSync(process.execPath, ["--no-warnings", "--eval", program], { env: {}, encoding: "utf8" });
+    expect(stderr).toBe("");
+    expect(JSON.parse(stdout)).toEqual({ draws: [1, 102, 3, 4, true], refused: "EvalError" });
   });
 });

@@ -2,6 +2,7 @@
 // from which Node's `crypto`, its TLS and its worker threads draw; what Node keeps in advance of it; and V8's own.
 import { randomBytes, randomInt, randomUUID } from "node:crypto";
 import { fileURLToPath } from "node:url";
+import { mendNewContexts } from "./contexts.ts";
 
 /** Node keeps 128 UUIDs and 1,024 integers in advance; drawing more than that empties what the clones have in common. */
 const KEPT_UUIDS = 128;
@@ -52,6 +53,7 @@ function replaceMathRandom(): () => void {
     const low = (numbers[next++] ?? 0) >>> 6;
     return (high * 2 ** 26 + low) / 2 ** 53;
   };
+  mendNewContexts(random);
   Object.defineProperty(Math, "random", { value: random, writable: true, configurable: true, enumerable: false });
   return () => void (next = numbers.length);
 }
