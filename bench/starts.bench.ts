@@ -24,6 +24,8 @@ const RUN_LIMIT_MS = 60_000;
 const KINDS: Readonly<Record<string, string>> = { "launch.warm": "warm", "launch.cloned": "clone", "launch.created": "cold" };
 const TOLD_WITHIN_MS = 10_000;
 const KEPT_MS = "120000";
+/** A phase ends after this even if it has had fewer starts than wanted, which is then said: the whole takes some 6 minutes at most. */
+const PHASE_LIMIT_MS = { idle: 80_000, busy: 25_000 } as const;
 
 /** Steps of a start, in milliseconds, in their order. Together they are the whole. */
 const STEPS = ["queue", "dequeue", "dispatch", "sandbox", "runner", "child", "userCode"] as const;
@@ -62,40 +64,50 @@ const left = { ...shared, TRIGGER_WARM_START_KEEPALIVE_MS: "0" };
 
 const startedMs = performance.now();
 const machine = machineLine();
+say(`${machine}; ${starts} starts each, one after another, trigger → first line of the task; ms, median / p95`);
 const warm = await onPlane("gvisor", { ...kept, TORPOR_GATEWAY_TEMPLATES: "on" }, async (bench) => ({
-  measured: await measure(bench, "warm"),
+  measured: await measure(bench, "warm", "warm (in a runner that waited)"),
   idleRunnerBytes: await weighIdle(bench),
   burst: await burst(bench),
 }));
 const clone = await onPlane("gvisor", { ...left, TORPOR_GATEWAY_TEMPLATES: "on" }, async (bench) => ({
-  measured: await measure(bench, "clone"),
+  measured: await measure(bench, "clone", "clone (of a booted template)"),
   waitingBytes: await weighWaiting(bench),
 }));
 const cold = await onPlane("gvisor", { ...left, TORPOR_GATEWAY_TEMPLATES: "off" }, async (bench) => ({
-  measured: await measure(bench, "cold"),
+  measured: await measure(bench, "cold", "cold (a sandbox is booted)"),
   waitingBytes: await weighWaiting(bench),
 }));
-const plain = await onPlane("process", left, async (bench) => ({ measured: await measure(bench, "cold") }));
-const results = { machine, starts, warm, clone, cold, plain, tookMs: performance.now() - startedMs };
-if (json) console.log(JSON.stringify(results, null, 2));
-else print();
+const plain = await onPlane("process", left, async (bench) => ({
+  measured: await measure(bench, "cold", "plain (a process, no sandbox)"),
+}));
+const tookMs = performance.now() - startedMs;
+if (json) console.log(JSON.stringify({ machine, starts, warm, clone, cold, plain, tookMs }, null, 2));
+sayTheRest();
 
 async function onPlane<T>(driver: "gvisor" | "process", env: Record<string, string>, work: (bench: BenchPlane) => Promise<T>): Promise<T> {
   const bench = await startBenchPlane({ repoDir, stateDir, driver, env });
+  const stop = (): void => void bench.close().finally(() => process.exit(1));
+  process.once("SIGTERM", stop).once("SIGINT", stop);
   try {
     return await work(bench);
   } finally {
+    process.off("SIGTERM", stop).off("SIGINT", stop);
     await bench.close();
   }
 }
 
 /** Starts one after another, each when the one before has made room: first on the machine as it is, then beside one busy process per CPU. */
-async function measure(bench: BenchPlane, kind: "warm" | "clone" | "cold"): Promise<Measured> {
+async function measure(bench: BenchPlane, kind: "warm" | "clone" | "cold", title: string): Promise<Measured> {
+  say(`\n${title}`);
   await settled(bench, kind);
-  const idle = await phase(bench, kind);
+  const idle = await phase(bench, kind, PHASE_LIMIT_MS.idle);
+  sayPhase("idle", idle);
   const load = cpus().map(() => busyProcess());
   try {
-    return { idle, busy: await phase(bench, kind) };
+    const busy = await phase(bench, kind, PHASE_LIMIT_MS.busy);
+    sayPhase("busy", busy);
+    return { idle, busy };
   } finally {
     for (const one of load) one.kill("SIGKILL");
   }
@@ -111,10 +123,11 @@ async function settled(bench: BenchPlane, kind: string): Promise<void> {
   throw new Error(`Cannot measure: after 20 runs none has started ${kind}`);
 }
 
-async function phase(bench: BenchPlane, kind: string): Promise<Phase> {
+async function phase(bench: BenchPlane, kind: string, limitMs: number): Promise<Phase> {
   const load = loadavg()[0] ?? Number.NaN;
+  const untilMs = performance.now() + limitMs;
   const runs: Triggered[] = [];
-  for (let count = 0; count < starts; count++) runs.push(await startOnce(bench, kind));
+  while (runs.length < starts && performance.now() < untilMs) runs.push(await startOnce(bench, kind));
   return { load, starts: await gather(bench, runs) };
 }
 
@@ -244,47 +257,42 @@ async function burst(bench: BenchPlane): Promise<Burst> {
   };
 }
 
+/** Keeps a CPU busy until it is killed; should nobody be left to do so, it ends by itself. */
 function busyProcess(): ChildProcess {
-  return spawn(process.execPath, ["-e", "process.on('disconnect', () => process.exit()); for (;;) { Math.sqrt(2); }"], { stdio: "ignore" });
+  return spawn(process.execPath, ["-e", `const endMs = Date.now() + ${4 * PHASE_LIMIT_MS.busy}; while (Date.now() < endMs);`], {
+    stdio: "ignore",
+  });
 }
 
-function print(): void {
-  console.log(`${machine}; ${starts} starts each, one after another, trigger → first line of the task; ms, median / p95`);
-  for (const [name, { measured }] of [
-    ["warm (in a runner that waited)", warm],
-    ["clone (of a booted template)", clone],
-    ["cold (a sandbox is booted)", cold],
-    ["plain (a process, no sandbox)", plain],
-  ] as const) {
-    console.log(`\n${name}`);
-    printPhase("idle", measured.idle);
-    printPhase("busy", measured.busy);
-  }
+/** For people; with --json it goes beside the answer. */
+function say(line: string): void {
+  if (json) console.error(line);
+  else console.log(line);
+}
+
+function sayTheRest(): void {
   const handOvers = warm.measured.idle.starts.filter(({ kind }) => kind === "warm").map(({ handOverMs }) => handOverMs);
-  const { burst: run } = warm;
-  console.log(`\nhand-over by itself (engine → broker → runner shows it), idle: ${medianAndP95(handOvers)}`);
-  console.log(
-    `burst of ${run.size}: ${((run.size - run.failed) / (run.tookMs / 1000)).toFixed(1)} starts/s, ${run.failed} failed, ${run.outOfOrder} out of order by more than 100 ms, ${Object.entries(
-      run.kinds,
-    )
-      .map(([kind, count]) => `${count} ${kind}`)
-      .join(", ")}`,
+  const run = warm.burst;
+  const kinds = Object.entries(run.kinds).map(([kind, count]) => `${count} ${kind}`);
+  say(`\nhand-over by itself (engine → broker → runner shows it), idle: ${medianAndP95(handOvers)}`);
+  say(
+    `burst of ${run.size}: ${((run.size - run.failed) / (run.tookMs / 1000)).toFixed(1)} starts/s, ${run.failed} failed, ${run.outOfOrder} before one that was triggered 100 ms or more earlier; ${kinds.join(", ")}`,
   );
-  console.log(
+  say(
     `memory: ${megabytes(warm.idleRunnerBytes)} MB per idle runner; a task that waits: ${megabytes(clone.waitingBytes)} MB in a clone, ${megabytes(cold.waitingBytes)} MB in a booted sandbox`,
   );
-  console.log(`took ${Math.round(results.tookMs / 1000)} s`);
+  say(`took ${Math.round(tookMs / 1000)} s`);
 }
 
-function printPhase(name: string, { load, starts: all }: Phase): void {
+function sayPhase(name: string, { load, starts: all }: Phase): void {
   const [kind = "none"] = mostFrequent(all.map((start) => start.kind));
   const fitting = all.filter((start) => start.kind === kind);
   const others = all.length - fitting.length;
   const steps = STEPS.map((step) => `${step} ${medianAndP95(fitting.map((start) => start.steps[step]))}`).join("  ");
-  console.log(
+  say(
     `  ${name}  ${medianAndP95(fitting.map(({ totalMs }) => totalMs))}  (${fitting.length} ${kind}${others === 0 ? "" : `, ${others} others left out`}; load before ${load.toFixed(1)})`,
   );
-  console.log(`        ${steps}`);
+  say(`        ${steps}`);
 }
 
 function mostFrequent(values: readonly string[]): string[] {
