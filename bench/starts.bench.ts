@@ -87,7 +87,7 @@ sayTheRest();
 
 async function onPlane<T>(driver: "gvisor" | "process", env: Record<string, string>, work: (bench: BenchPlane) => Promise<T>): Promise<T> {
   const bench = await startBenchPlane({ repoDir, stateDir, driver, env });
-  const stop = (): void => void bench.close().finally(() => process.exit(1));
+  const stop = (): void => void Promise.resolve(bench.close()).finally(() => process.exit(1));
   process.once("SIGTERM", stop).once("SIGINT", stop);
   try {
     return await work(bench);
