@@ -39,6 +39,7 @@ describe("simulation", () => {
     "lateCommits",
     "slowSaves",
     "slowDestroys",
+    "rivals",
   ])("breaks no law where each scenario is about one danger: %s", { timeout: LONG_MS }, async (profile) => {
     expect(await failuresOf(1, 50, profile)).toEqual([]);
   });

@@ -9,6 +9,7 @@ import type { PointFacts } from "../world/context.ts";
 import type { Plane } from "../world/plane.ts";
 
 const COMMIT = keyOf(gatewayRoutes.commitSnapshot as unknown as Route);
+const RESTORE = keyOf(gatewayRoutes.restoreSnapshot as unknown as Route);
 const REPORT = keyOf(workerActions.completeSuspension as unknown as Route);
 
 interface Written {
@@ -17,6 +18,8 @@ interface Written {
   readonly node: number;
   /** Sandboxes that were restored from it. */
   readonly restored: string[];
+  /** It was run for good, not ahead of its time. */
+  ran: boolean;
 }
 
 export class ImageCheck {
@@ -26,6 +29,8 @@ export class ImageCheck {
   /** The image that each sleeping run is restored from, and those whose run has gone on since. */
   readonly #imageOf = new Map<string, string>();
   readonly #spent = new Set<string>();
+  /** Names of sandboxes that are made ready ahead of time, and may come to nothing. */
+  readonly #reserved = new Set<string>();
 
   constructor(plane: Plane) {
     this.#plane = plane;
@@ -47,6 +52,10 @@ export class ImageCheck {
     const params = (message.input.params ?? {}) as Record<string, string>;
     if (name === COMMIT && !this.#accepted.has(params["snapshotId"] ?? ""))
       this.#broken("L5", `the original of ${params["snapshotId"]} is to be destroyed, and the platform has not accepted it`);
+    if (name === RESTORE) {
+      const body = message.input.body as unknown as { name: string; extensions?: string[] };
+      if (body.extensions?.includes("reserve") === true) this.#reserved.add(body.name);
+    }
     if (name !== REPORT) return;
     const { checkpoint } = message.input.body as unknown as { checkpoint?: { location: string } };
     const written = checkpoint === undefined ? undefined : this.#written.get(checkpoint.location);
@@ -73,16 +82,20 @@ export class ImageCheck {
 
   #saving(sandboxId: string, { node, runId }: PointFacts): void {
     const imageId = this.#plane.nodes[node]?.graph?.core.table.findById(sandboxId)?.record.snapshot?.memoryImageId;
-    if (imageId !== undefined) this.#written.set(imageId, { runId, sandboxId, node, restored: [] });
+    if (imageId !== undefined) this.#written.set(imageId, { runId, sandboxId, node, restored: [], ran: false });
   }
 
   #restored(sandboxId: string, { node }: PointFacts): void {
-    const imageId = this.#plane.nodes[node]?.graph?.core.table.findById(sandboxId)?.record.restoredFrom ?? null;
+    const record = this.#plane.nodes[node]?.graph?.core.table.findById(sandboxId)?.record;
+    const imageId = record?.restoredFrom ?? null;
     const written = imageId === null ? undefined : this.#written.get(imageId);
     if (imageId === null || written === undefined) return;
     if (this.#spent.has(imageId)) this.#broken("L6", `${imageId} runs again as ${sandboxId}, although its run has gone on from it`);
     const other = written.restored.find((one) => this.#lives(one, written.node));
     if (other !== undefined) this.#broken("L6", `${imageId} runs as ${sandboxId}, and as ${other} too`);
+    const isReserved = this.#reserved.has(record?.name ?? "");
+    if (written.ran && !isReserved) this.#broken("L6", `${imageId} runs a second time, as ${sandboxId}`);
+    written.ran ||= !isReserved;
     written.restored.push(sandboxId);
     const original = this.#plane.nodes[written.node]?.machine.sandboxes.get(written.sandboxId);
     if (original !== undefined && original.state !== "ended")

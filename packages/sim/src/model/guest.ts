@@ -51,6 +51,8 @@ const RULES: Readonly<Record<CallKind, CallRules>> = {
 };
 const MAX_BACKOFF_MS = 10_000;
 const RESET_MS = 5;
+/** After this a call into nowhere is given up. */
+const CUT_NOTICED_MS = 3_000;
 
 export class Guest implements RunnerShell {
   readonly memory: RunnerMemory;
@@ -66,6 +68,7 @@ export class Guest implements RunnerShell {
   readonly #open = new Map<string, number>();
   #calls = 0;
   #frozenAtMs: number | null = null;
+  #cutUntilMs = 0;
 
   constructor(options: GuestOptions) {
     this.#options = options;
@@ -142,8 +145,9 @@ export class Guest implements RunnerShell {
   }
 
   /** Its network hiccups. */
-  loseSocket(awayMs: number): void {
+  loseSocket(awayMs: number, isCut: boolean): void {
     this.#socket.blip(awayMs);
+    if (isCut) this.#cutUntilMs = this.nowMs() + awayMs;
   }
 
   nowMs(): number {
@@ -219,6 +223,10 @@ export class Guest implements RunnerShell {
       this.#options.process.clock.after(2, () =>
         settle(metadata === null ? { kind: "unreachable" } : { kind: "ok", body: metadata }, false),
       );
+      return;
+    }
+    if (this.nowMs() < this.#cutUntilMs) {
+      this.#options.process.clock.after(CUT_NOTICED_MS, () => settle({ kind: "unreachable" }, true));
       return;
     }
     void this.#request(call).then((outcome) => {

@@ -5,11 +5,11 @@ import type { Mutant } from "./mutant.ts";
 const SUPERVISOR: readonly Mutant[] = [
   {
     name: "cancel-without-runner-id",
-    guard: "a runner cancels only its own intent",
+    guard: "a runner cancels only its own intent, and no later one by a word about an earlier wait",
     laws: ["L2"],
     file: "supervisor/src/snapshot/intents.ts",
-    find: "if (intent === undefined || (by !== undefined && intent.runnerId !== by)) return;",
-    replace: "if (intent === undefined) return;",
+    find: "(by !== undefined && intent.runnerId !== by)) return;\n    if (isLate(intent)) return;",
+    replace: "false) return;",
     profile: "stale",
   },
   {
@@ -147,15 +147,6 @@ const SUPERVISOR: readonly Mutant[] = [
     replace: "void gateway;",
     profile: "wakes",
   },
-  {
-    name: "left-frozen-at-a-start",
-    guard: "a frozen sandbox that is found at a start is thawed, told of, or destroyed",
-    laws: ["L4", "L5"],
-    file: "supervisor/src/runners/adoption.ts",
-    find: 'if (state === "held" || state === "freezing") return { kind: "thaw" };',
-    replace: "",
-    profile: "crashes",
-  },
 ];
 
 const GATEWAY: readonly Mutant[] = [
@@ -197,12 +188,12 @@ const GATEWAY: readonly Mutant[] = [
     profile: "calm",
   },
   {
-    name: "commits-side-by-side",
-    guard: "a commit that is repeated waits for the first one",
+    name: "failed-destruction-forgotten",
+    guard: "a commit whose original could not be destroyed goes on with that when it is repeated",
     laws: ["L5"],
     file: "gateway/src/snapshots/snapshotter.ts",
-    find: "if (underWay !== undefined) return await underWay;",
-    replace: "",
+    find: "this.#holderOf(imageId) ?? this.#dying.get(imageId);",
+    replace: "this.#holderOf(imageId);",
     profile: "slowDestroys",
   },
   {
@@ -218,11 +209,40 @@ const GATEWAY: readonly Mutant[] = [
     name: "not-consumed",
     guard: "an image is consumed before it is restored",
     laws: ["L6"],
-    file: "gateway/src/snapshots/memoryImages.ts",
-    find: 'await this.move(id, "consume");',
-    replace: "void this.move;",
-    profile: "restores",
+    file: "gateway/src/sandboxes/restoring.ts",
+    find: 'await memory.move(imageId, isReserved ? "reserve" : "consume");',
+    replace: "void isReserved;",
+    profile: "rivals",
   },
 ];
 
 export const MUTANTS: readonly Mutant[] = [...SUPERVISOR, ...GATEWAY];
+
+/** Decisions whose loss the exhaustive search finds. */
+export const EXPLORED_MUTANTS: readonly Omit<Mutant, "profile">[] = [
+  {
+    name: "acceptance-guessed",
+    guard: "a suspension counts as accepted only when the run's checkpoint is this very image",
+    laws: ["L5", "L9"],
+    file: "supervisor/src/snapshot/verdict.ts",
+    find: 'return latest.checkpoint?.location === imageId && ASLEEP.has(latest.snapshot.executionStatus) ? "yes" : "no";',
+    replace: 'return "yes";',
+  },
+  {
+    name: "cancel-loses-its-way",
+    guard: "a cancel of what has reached the gateway thaws",
+    laws: ["L4"],
+    file: "supervisor/src/snapshot/lifeCycle.ts",
+    find: 'freezing: { hold: "held", cancel: "thawed", fail: "failed" },',
+    replace: 'freezing: { hold: "held", cancel: "freezing", fail: "failed" },',
+  },
+];
+
+/** Guards that nobody would miss, because another one covers them wholly. They stay, as the nearer of the two. */
+export const COVERED: Readonly<Record<string, string>> = {
+  "a nonce counts once": "its result is a promise, which settles once; forgetting the nonce frees memory",
+  "start and continue cancel the intent":
+    "a completion, a hand-out and every newer snapshot cancel it before a runner can start or continue again",
+  "a frozen sandbox that is found at a start is thawed": "the gateway's deadline thaws it, only later",
+  "a second snapshot of a frozen sandbox is refused by name": "its state refuses it as well; the name tells the caller why",
+};

@@ -75,7 +75,7 @@ export function anyFault(random: SeededRandom): Fault {
     case "clock":
       return { kind, node: random.int(0, 1), byMs: random.pick([-3_600_000, -20_000, 20_000, 3_600_000]), when: when(random) };
     case "socket":
-      return { kind, awayMs: random.pick([0, 5_000, 40_000]), when: when(random) };
+      return { kind, awayMs: random.pick([0, 5_000, 40_000]), isCut: random.chance(0.3), when: when(random) };
     case "drain":
       return { kind, node: random.int(0, 1), downMs: random.int(100, 5_000), when: when(random) };
     case "forge":

@@ -32,6 +32,8 @@ export const PROFILES = {
   lateCommits: (random: SeededRandom) => lateCommits(random),
   /** Originals that take long to be destroyed, or cannot be at first. */
   slowDestroys: (random: SeededRandom) => slowDestroys(random),
+  /** Two who ask for the same memory image. */
+  rivals: (random: SeededRandom) => rivals(random),
   /** Memory that takes a minute to be written. */
   slowSaves: (random: SeededRandom) => slowSaves(random),
   /** Nothing goes wrong. */
@@ -111,7 +113,7 @@ function restores(random: SeededRandom): Part {
   const count = random.int(1, 3);
   for (let index = 0; index < count; index++) {
     const at: When = {
-      point: random.pick(["handed_out", "restore_asked", "restoring", "restored", "commit_asked", "accepted"] as const),
+      point: random.pick(["handed_out", "restore_asked", "restoring", "restored", "continued", "commit_asked", "accepted"] as const),
       nth: random.int(1, 2),
       delayMs: random.pick([0, 1, 3, 30, 85, 120]),
     };
@@ -135,7 +137,8 @@ function restores(random: SeededRandom): Part {
 function sockets(random: SeededRandom): Part {
   const faults = Array.from({ length: random.int(1, 3) }, (): Fault => ({
     kind: "socket",
-    awayMs: random.pick([0, 3_000, 15_000, 50_000]),
+    awayMs: random.pick([0, 3_000, 15_000, 40_000]),
+    isCut: random.chance(0.5),
     when: when(random, ["suspend_asked", "started", "thawed"]),
   }));
   if (random.chance(0.5))
@@ -173,6 +176,16 @@ function forgeries(random: SeededRandom): Part {
     how: random.pick(["replay", "other_run", "unsigned"] as const),
     when: when(random, ["snapshot_asked", "frozen", "saving", "callback_sent", "reported"]),
   }));
+  const cut: Fault = {
+    kind: "link",
+    link: "supervisor>gateway",
+    effect: "lose_answer",
+    probability: 0.8,
+    delayMs: 0,
+    fromMs: 3_000,
+    toMs: 60_000,
+  };
+  if (random.chance(0.6)) faults.push(cut);
   return part(random, {
     faults,
     runs: Array.from({ length: 3 }, () => run(random)),
@@ -232,12 +245,16 @@ function slowSaves(random: SeededRandom): Part {
     node: 0,
     call: "save",
     effect: "hang",
-    hangMs: random.int(45_000, 55_000),
+    hangMs: random.int(57_000, 59_000),
     times: 2,
     fromMs: 0,
     toMs: 90_000,
   };
-  return part(random, { faults: [slow], runs: [sleeper(random, 150_000)], changes: { nodes: 1, executingStallMs: 60_000 } });
+  return part(random, {
+    faults: [slow],
+    runs: [sleeper(random, 150_000)],
+    changes: { nodes: 1, executingStallMs: 60_000, snapshotDelayMs: 5_000, saveMs: 20 },
+  });
 }
 
 function slowDestroys(random: SeededRandom): Part {
@@ -254,4 +271,13 @@ function slowDestroys(random: SeededRandom): Part {
   };
   const wake: Fault = { kind: "wake", when: { point: "accepted", nth: 1, delayMs: random.pick([0, 1, 100]) } };
   return part(random, { faults: [slow, wake], runs: [sleeper(random, 20_000)], changes: { nodes: 1, snapshotDelayMs: 500 } });
+}
+
+function rivals(random: SeededRandom): Part {
+  const at: When = { point: random.pick(["restore_asked", "restoring"] as const), nth: 1, delayMs: random.pick([0, 1, 3, 10, 40]) };
+  return part(random, {
+    faults: [{ kind: "rival", when: at }],
+    runs: [sleeper(random, 10_000)],
+    changes: { nodes: 1, snapshotDelayMs: 500 },
+  });
 }

@@ -71,9 +71,12 @@ export type Fault =
     })
   | (Window & { readonly kind: "disk"; readonly node: number; readonly effect: "slow" | "full"; readonly slowMs: number })
   | { readonly kind: "clock"; readonly node: number; readonly byMs: number; readonly when: When }
-  | { readonly kind: "socket"; readonly awayMs: number; readonly when: When }
+  /** `isCut`: its calls are lost as well. */
+  | { readonly kind: "socket"; readonly awayMs: number; readonly isCut: boolean; readonly when: When }
   | { readonly kind: "wake"; readonly when: When }
   | { readonly kind: "cancel"; readonly when: When }
+  /** Somebody else asks the gateway for the same memory image, under another name. */
+  | { readonly kind: "rival"; readonly when: When }
   /** The platform takes the run away, as if nothing had been heard of it for long. */
   | { readonly kind: "stall"; readonly when: When }
   /** Somebody sends a snapshot's callback again, or one that he has made up. */

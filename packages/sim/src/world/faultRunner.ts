@@ -60,7 +60,7 @@ export class FaultRunner {
         const found = [...node.machine.sandboxes.values()].find(
           ({ guest }) => run === undefined || guest?.memory.execution?.runId === run.id,
         );
-        return found?.guest?.loseSocket(fault.awayMs);
+        return found?.guest?.loseSocket(fault.awayMs, fault.isCut);
       }
       case "wake":
         return void (run !== undefined && engine.wake(run));
@@ -68,11 +68,21 @@ export class FaultRunner {
         return run === undefined ? undefined : engine.cancel(run);
       case "stall":
         return run === undefined ? undefined : engine.stall(run);
+      case "rival":
+        return this.#rival(node);
       case "forge":
         return forge(this.#plane, node, fault.how);
       default:
         return;
     }
+  }
+
+  #rival(node: Plane["nodes"][number]): void {
+    const last = this.#plane.watcher.lastRestore;
+    if (last === null) return;
+    const name = `${String(last.body["name"])}-rival`;
+    const { TRIGGER_RUNNER_ID: _own, ...metadata } = last.body["metadata"] as Record<string, string>;
+    void node.askToRestore(last.imageId, { ...last.body, name, metadata: { ...metadata, TRIGGER_RUNNER_ID: name } });
   }
 
   #crash(fault: Fault & { readonly kind: "crash" }, node: Plane["nodes"][number], facts: PointFacts | null): void {

@@ -1,7 +1,7 @@
 // One node: its machine, its gateway, its supervisor and its broker, each a process that can be killed and started again.
 import { Secret } from "@torpor/kernel";
 import { createGraph, recover, type GatewayConfig, type Graph, type ImageSource, type SandboxExit } from "@torpor/gateway";
-import { CALLBACK_SIGNATURE_HEADER, WORKER_HEADERS, type Route } from "@torpor/contracts";
+import { CALLBACK_SIGNATURE_HEADER, gateway as gatewayRoutes, WORKER_HEADERS, type Route } from "@torpor/contracts";
 import {
   begin,
   createCore,
@@ -217,6 +217,13 @@ export class SimNode {
     const input = { body: Buffer.from(body) as never, headers: { ...headers }, timeoutMs: 10_000, signal };
     const outcome = await this.#context.network.call({ link: "gateway>supervisor", from: process, to }, route, input);
     return outcome.kind === "answered" ? outcome.answer.status : undefined;
+  }
+
+  /** As another supervisor would. */
+  async askToRestore(imageId: string, body: Readonly<Record<string, unknown>>): Promise<void> {
+    const route = gatewayRoutes.restoreSnapshot as unknown as Route;
+    const input = { params: { snapshotId: imageId } as never, body: body as never };
+    await this.#context.network.call({ link: "supervisor>gateway", from: this.process("rival"), to: this.gatewayEndpoint }, route, input);
   }
 
   /** A callback that did not come from the gateway. */

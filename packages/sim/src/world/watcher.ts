@@ -31,6 +31,7 @@ const SENT_POINTS: Readonly<Record<string, Point>> = {
 export class Watcher implements NetworkWatcher {
   /** What the last snapshot was asked with: whoever has seen it could answer in the gateway's place. */
   lastAsked: { readonly name: string; readonly metadata: Readonly<Record<string, string>> } | null = null;
+  lastRestore: { readonly imageId: string; readonly body: Readonly<Record<string, unknown>> } | null = null;
   lastCallback: { readonly body: string; readonly signature: string | undefined } | null = null;
   readonly #context: Context;
   readonly #checks: Checks;
@@ -50,6 +51,10 @@ export class Watcher implements NetworkWatcher {
     if (name === KEYS.snapshot) {
       const { callback } = input.body as unknown as { callback: { metadata: Record<string, string> } };
       this.lastAsked = { name: (input.params as unknown as { name: string }).name, metadata: callback.metadata };
+    }
+    if (name === KEYS.restore) {
+      const { snapshotId } = input.params as unknown as { snapshotId: string };
+      this.lastRestore = { imageId: snapshotId, body: input.body as unknown as Record<string, unknown> };
     }
     this.#record("sent", message);
     this.#checks.sent(name, message);
