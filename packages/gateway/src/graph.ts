@@ -15,8 +15,10 @@ import { Outbox, type Post } from "./snapshots/callback.ts";
 import { FrozenTier } from "./snapshots/frozenTier.ts";
 import { Keyring } from "./snapshots/keyring.ts";
 import { MemoryImages } from "./snapshots/memoryImages.ts";
+import { PageBases, type BaseFor } from "./snapshots/pageBases.ts";
 import { Snapshotter } from "./snapshots/snapshotter.ts";
 import { StagingArea } from "./snapshots/stagingArea.ts";
+import { templateBase } from "./templates/templateBase.ts";
 import { TemplateFiles } from "./templates/templateFiles.ts";
 import { TemplateRequests } from "./templates/templateRequests.ts";
 import { Templates } from "./templates/templates.ts";
@@ -57,11 +59,14 @@ export function stagingDir({ runDir, planeId }: Pick<GatewayConfig, "runDir" | "
 /** Builds the graph. Nothing is read or written yet; `recover` comes next, then the routes may be served. */
 export function createGraph(config: GatewayConfig, deps: GraphDeps): Graph {
   const { clock, random, log, metrics, driver, post } = deps;
-  const core = buildCore(config, deps);
+  const templatesDir = join(gatewayDir(config.stateDir), "templates");
+  const templateFiles = new TemplateFiles(templatesDir);
+  const manifests = () => templateFiles.list().map(({ manifest }) => manifest);
+  const core = buildCore(config, deps, (kind) => templateBase(manifests(), templatesDir, kind));
   const dir = join(gatewayDir(config.stateDir), "outbox");
   const outbox = new Outbox({ dir, token: config.token, post, clock, random, log, metrics });
   const snapshotter = new Snapshotter(core, outbox, { maxWriting: config.maxSnapshots, defaultHoldMs: config.holdMs });
-  const templates = new Templates(core, new TemplateFiles(join(gatewayDir(config.stateDir), "templates")), config.templates);
+  const templates = new Templates(core, templateFiles, config.templates);
   const templateRequests = new TemplateRequests({ core, templates, post, token: config.token });
   const launcher = new Launcher(core, { maxStarts: config.maxStarts, maxWaitingStarts: 64, templates });
   driver.onExit((exit) => onExit(core, snapshotter, exit));
@@ -72,7 +77,7 @@ export function createGraph(config: GatewayConfig, deps: GraphDeps): Graph {
 /** The rest is for the database, task images, and what tasks write. */
 const DEFAULT_DISK_SHARE = 0.5;
 
-function buildCore(config: GatewayConfig, given: Omit<GraphDeps, "post">): Core {
+function buildCore(config: GatewayConfig, given: Omit<GraphDeps, "post">, baseFor: BaseFor): Core {
   const dir = gatewayDir(config.stateDir);
   const table = new SandboxTable(new RecordStore(join(dir, "records")), given);
   const limits = {
@@ -84,6 +89,7 @@ function buildCore(config: GatewayConfig, given: Omit<GraphDeps, "post">): Core 
   const memory = new MemoryImages(
     join(dir, "memory"),
     new Keyring({ dir: keysDir(config.stateDir), nodeKey: config.memoryKey, nodeKeyFile: nodeKeyFile(config.stateDir) }),
+    new PageBases(join(dir, "bases"), baseFor),
   );
   return {
     ...given,

@@ -12,12 +12,14 @@ export const FileEntry = z.object({
   sizeBytes: z.number().int().nonnegative(),
   /** As it lies on the disk. */
   sealedBytes: z.number().int().nonnegative(),
+  /** What some of its pieces are a difference to. */
+  base: z.string().optional(),
   chunks: z.array(z.tuple([z.number().int().nonnegative(), z.number().int().positive(), Encoding])),
 });
 export type FileEntry = z.infer<typeof FileEntry>;
 
 export const Manifest = z.object({
-  schema: z.literal(2),
+  schema: z.literal(3),
   id: MemoryImageId,
   instanceId: z.string(),
   instanceName: RunnerId,

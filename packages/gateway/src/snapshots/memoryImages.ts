@@ -9,12 +9,15 @@ import { IMAGE_TRANSITIONS, type ImageEvent, type ImagePhase } from "../sandboxe
 import type { ImageKey } from "./imageKey.ts";
 import type { Keyring } from "./keyring.ts";
 import { Manifest, openManifest, plainSizeOf, sealedSizeOf, signManifest, type FileEntry } from "./manifest.ts";
+import type { PageBases } from "./pageBases.ts";
 import type { ImageOnDisk } from "./quota.ts";
 import { Refusals } from "./refusals.ts";
 import { openSealed, sealFile } from "./sealer.ts";
 import { SealThreads } from "./sealThreads.ts";
 
 const MANIFEST = "manifest.json";
+/** The file that holds the pages of the sandbox's memory; the others are small. */
+const PAGES = "pages.img";
 /** Why an image is refused whose manifest does not open. */
 export const UNREADABLE = `${MANIFEST} is damaged or missing, or its key is`;
 const PHASES: readonly ImagePhase[] = ["stored", "writing", "held", "committing", "reserved", "consumed", "refused"];
@@ -27,15 +30,17 @@ export interface FoundImage {
 export class MemoryImages {
   readonly #dir: string;
   readonly #keyring: Keyring;
+  readonly #bases: PageBases;
   readonly #threads = new SealThreads();
   readonly #phases = new Map<MemoryImageId, ImagePhase>();
   readonly #manifests = new Map<MemoryImageId, Manifest>();
   readonly #refusals = new Refusals();
   readonly #removing = new Set<Promise<void>>();
 
-  constructor(dir: string, keyring: Keyring) {
+  constructor(dir: string, keyring: Keyring, bases: PageBases) {
     this.#dir = dir;
     this.#keyring = keyring;
+    this.#bases = bases;
   }
 
   /** Reads what is there. Keys without an image are destroyed. Call once, before anything else. */
@@ -50,6 +55,7 @@ export class MemoryImages {
     }
     for (const id of keys) if (!this.#phases.has(id)) await this.#keyring.destroy(id);
     for (const { id, phase } of this.list()) if (phase !== "writing") await this.#readManifest(id);
+    await this.#bases.load(this.#basesInUse());
     return this.list();
   }
 
@@ -77,16 +83,20 @@ export class MemoryImages {
   async seal(id: MemoryImageId, from: string, facts: Omit<Manifest, "files" | "schema" | "id">, signal: AbortSignal): Promise<Manifest> {
     const dir = this.#path(id, "writing");
     const key = await this.#key(id);
+    const base = await this.#bases.borrow(facts, this.#threads);
     try {
       const files = await Promise.all(
-        (await readdir(from)).map((name) => sealFile(this.#threads, move(id, name, { key, from, to: dir }), signal)),
+        (await readdir(from)).map((name) =>
+          sealFile(this.#threads, { ...move(id, name, { key, from, to: dir }), base: name === PAGES ? base : undefined }, signal),
+        ),
       );
-      const manifest = Manifest.parse({ schema: 2, id, ...facts, files });
+      const manifest = Manifest.parse({ schema: 3, id, ...facts, files });
       await writeSynced(join(dir, MANIFEST), signManifest(manifest, key));
       await syncPath(dir);
       this.#manifests.set(id, manifest);
       return manifest;
     } finally {
+      await this.#bases.giveBack(base, this.#basesInUse());
       key.forget();
     }
   }
@@ -134,7 +144,11 @@ export class MemoryImages {
     this.#mustBeStored(id);
     if (key === undefined) return "its key is damaged or missing";
     try {
-      const opened = await Promise.all(manifest.files.map((file) => this.#unsealFile(move(id, file.name, { key, from, to }), file)));
+      const opened = await Promise.all(
+        manifest.files.map((file) =>
+          this.#unsealFile({ ...move(id, file.name, { key, from, to }), base: this.#bases.find(file.base) }, file),
+        ),
+      );
       this.#mustBeStored(id);
       return opened.find((damage) => damage !== undefined);
     } finally {
@@ -168,6 +182,7 @@ export class MemoryImages {
     if (phase === undefined) return;
     await this.#keyring.destroy(id);
     await rm(this.#path(id, phase), { recursive: true, force: true });
+    await this.#bases.collect(this.#basesInUse());
   }
 
   /** Deletes an image that nobody can use any more without being waited for. */
@@ -214,6 +229,10 @@ export class MemoryImages {
     return cause === undefined ? gone(id, this.#phases.get(id)) : refused(id, cause);
   }
 
+  #basesInUse(): Set<string> {
+    return new Set([...this.#manifests.values()].flatMap(({ files }) => files.flatMap(({ base }) => base ?? [])));
+  }
+
   #path(id: MemoryImageId, phase: ImagePhase): string {
     return join(this.#dir, phase === "stored" ? id : `${id}.${phase}`);
   }
@@ -228,7 +247,8 @@ export class MemoryImages {
     try {
       return await openSealed(this.#threads, file, entry);
     } catch (error) {
-      if (codeOf(error) === "ENOENT") return `${entry.name} is missing`;
+      if (codeOf(error) === "ENOENT")
+        return `${entry.name} is missing${entry.base === undefined ? "" : ", or what it is a difference to is"}`;
       if (codeOf(error) === "EIO") return `${entry.name} cannot be read: the disk fails`;
       throw error;
     }

@@ -4,7 +4,7 @@ import { chunkCount, openChunk, sealChunk, type ChunkPlace } from "./sealedFile.
 
 const key = randomBytes(32);
 const text = Buffer.from("what a task remembers ".repeat(200));
-const place: ChunkPlace = { imageId: "mem_1", fileName: "pages.img", index: 3, count: 7, plainBytes: text.length };
+const place: ChunkPlace = { imageId: "mem_1", fileName: "pages.img", index: 3, count: 7, plainBytes: text.length, base: null };
 
 describe("a piece of a sealed file (L16)", () => {
   it("opens to what it was, with nothing of it to be read before", () => {
@@ -49,6 +49,18 @@ describe("a piece of a sealed file (L16)", () => {
     const sealed = sealChunk(key, place, text);
     expect(openChunk(key, place, { ...sealed, encoding: "raw" })).toBeUndefined();
     expect(openChunk(randomBytes(32), place, sealed)).toBeUndefined();
+  });
+
+  it("is a difference to its base when that pays, and opens with that base alone", () => {
+    const based = { ...place, base: "base-1" };
+    const expand = (difference: Uint8Array) => (Buffer.from(difference).toString() === "7" ? text : undefined);
+    const sealed = sealChunk(key, based, text, () => Buffer.from("7"));
+    expect(sealed.encoding).toBe("delta");
+    expect(openChunk(key, based, sealed, expand)).toEqual(text);
+    expect(openChunk(key, { ...place, base: "base-2" }, sealed, expand)).toBeUndefined();
+    expect(openChunk(key, based, sealed)).toBeUndefined();
+    expect(openChunk(key, based, sealed, () => undefined)).toBeUndefined();
+    expect(sealChunk(key, based, text, () => undefined).encoding).toBe("zstd");
   });
 
   it("exists also of an empty file, so that it cannot be cut off unseen", () => {
