@@ -166,6 +166,26 @@ describe("a sleeping run whose end is known", () => {
     expect(node.gateway.names()).toEqual([]);
   });
 
+  it("that was cancelled in its sleep, which nobody here was told, is not made ready", async () => {
+    await started();
+    const { runId } = await asleepUntil(LEAD_MS + 100);
+    node.platform.cancel(runId);
+    await node.clock.advance(600);
+    expect(node.gatewayLink.countOf(gateway.restoreSnapshot)).toBe(0);
+    expect(node.gateway.names()).toEqual([]);
+  });
+
+  it("is not made ready while the platform cannot be asked, and wakes as others do", async () => {
+    await started();
+    const { runId } = await asleepUntil(LEAD_MS + 100);
+    node.platformLink.failNext(workerActions.latestSnapshot, { status: 503 });
+    await node.clock.advance(500);
+    expect(node.gateway.names()).toEqual([]);
+    node.platform.wake(runId);
+    await node.clock.advance(500);
+    expect(node.platform.status(runId)).toBe("EXECUTING");
+  });
+
   it("finds its own room taken by nobody but itself on a full node", async () => {
     await started();
     await asleepUntil(LEAD_MS + 100);

@@ -159,6 +159,7 @@ export class EarlyWakes {
   async #restore(run: AsleepRun): Promise<Runner | null> {
     const { gateway, metrics, timeline, clock } = this.#deps;
     const startedMs = clock.monotonicMs();
+    if (!(await this.#sleepsStill(run))) return null;
     const name = aheadName(run.runId, run.imageId, ++this.#names);
     const runner = this.#expect(name, run);
     const restored = await gateway.restore(run.imageId, {
@@ -182,6 +183,14 @@ export class EarlyWakes {
     const properties = { runnerId: name };
     timeline.add(run.runId, { name: "wake.ready", reason: "known_end", durationMs, snapshotId: run.snapshotId, properties });
     return runner;
+  }
+
+  /** It may have been cancelled, or have woken elsewhere, and nobody here was told. */
+  async #sleepsStill({ runId, imageId }: AsleepRun): Promise<boolean> {
+    const latest = await this.#deps.platform.latest(runId);
+    if (latest.kind === "ok" && judgeAcceptance(latest.body, imageId) === "yes") return true;
+    this.#deps.metrics.count("torpor_early_wakes_total", { outcome: latest.kind === "ok" ? "moved_on" : "not_asked" });
+    return false;
   }
 
   #expect(name: string, run: AsleepRun): Runner {
