@@ -38,6 +38,7 @@ afterAll(async () => {
 async function report(start: "launch.created" | "launch.cloned"): Promise<Report> {
   const runId = await probes.trigger("probe", { read: [CANARY] });
   expect(await probes.untilEnded(runId)).toMatchObject({ status: "COMPLETED", attemptCount: 1 });
+  await probes.untilEvent(runId, start); // a node tells its lines a moment later
   expect((await probes.events(runId)).filter((name) => name.startsWith("launch."))).toEqual([start]);
   return (await probes.run(runId)).output as Report;
 }
