@@ -120,7 +120,9 @@ export class FreezeCheck {
   #refused(message: Message): void {
     const known = this.#of(message.from, paramsOf(message).runId);
     const { freezing } = known;
-    if (freezing === null) return;
+    const { checkpoint } = message.input.body as unknown as { checkpoint: { location: string } };
+    const isAccepted = this.#context.engine.liveLocations([checkpoint.location]).length > 0; // by an earlier report of it
+    if (freezing === null || isAccepted) return;
     this.#context.time.after(UNDO_WITHIN_MS, () => {
       if (message.from.alive && known.freezing === freezing)
         this.#broken(`${freezing.runnerId} stands still, although its image was refused`);

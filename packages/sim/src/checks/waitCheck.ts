@@ -29,7 +29,12 @@ export class WaitCheck {
     const { time, scenario, violation } = this.#plane.context;
     this.#since.set(run.id, time.nowMs);
     // a memory image is on one node: a run that another node takes starts over
-    const isSpared = scenario.settings.nodes === 1 && scenario.faults.every(({ kind }) => HARMLESS.has(kind));
+    const isSpared =
+      scenario.settings.nodes === 1 &&
+      scenario.faults.every(
+        (fault) =>
+          HARMLESS.has(fault.kind) && !(fault.kind === "socket" && fault.isCut) && !(fault.kind === "driver" && fault.effect === "dies"),
+      );
     if (isSpared && event === "startOver") violation("L11", `${run.id} is started over, and nothing was wrong with its memory`);
     if (isSpared && event === "retryLater" && by === null) violation("L8", `${run.id} is taken for stalled, and its sandbox lives`);
   }
