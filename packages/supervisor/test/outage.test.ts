@@ -152,19 +152,22 @@ describe("the platform is lost while a run falls asleep", () => {
 });
 
 describe("the gateway fails while a run falls asleep", () => {
-  it.each(["disk_full", "checkpoint_failed", "timed_out"] as const)("%s: the task goes on, and is put to sleep later", async (reason) => {
-    await started();
-    node.gateway.autoFinish = false;
-    const runner = await node.waiting();
-    await node.clock.advance(6_000);
-    await node.gateway.fail(runner.name, reason);
-    await node.clock.advance(300);
-    expect(node.gateway.instance(runner.name).state).toBe("running");
-    expect(node.sleepEvents(runner.runId)).toContain(`snapshot.failed:${reason}`);
-    node.gateway.autoFinish = true;
-    await node.clock.advance(20_000);
-    expect(node.platform.status(runner.runId)).toBe("SUSPENDED");
-  });
+  it.each(["disk_full", "no_room", "quota_exceeded", "checkpoint_failed", "timed_out"] as const)(
+    "%s: the task goes on, and is put to sleep later",
+    async (reason) => {
+      await started();
+      node.gateway.autoFinish = false;
+      const runner = await node.waiting();
+      await node.clock.advance(6_000);
+      await node.gateway.fail(runner.name, reason);
+      await node.clock.advance(300);
+      expect(node.gateway.instance(runner.name).state).toBe("running");
+      expect(node.sleepEvents(runner.runId)).toContain(`snapshot.failed:${reason}`);
+      node.gateway.autoFinish = true;
+      await node.clock.advance(20_000);
+      expect(node.platform.status(runner.runId)).toBe("SUSPENDED");
+    },
+  );
 
   it("never answers: after the time-out the freeze is cancelled and the task goes on", async () => {
     await started({ env: { TORPOR_SNAPSHOT_TIMEOUT_MS: "10000" } });
