@@ -87,7 +87,10 @@ sayTheRest();
 
 async function onPlane<T>(driver: "gvisor" | "process", env: Record<string, string>, work: (bench: BenchPlane) => Promise<T>): Promise<T> {
   const bench = await startBenchPlane({ repoDir, stateDir, driver, env });
-  const stop = (): void => void Promise.resolve(bench.close()).finally(() => process.exit(1));
+  const stop = (): void => {
+    process.on("uncaughtException", () => {}); // what was being measured fails now, and must not end the clearing away
+    void Promise.resolve(bench.close()).finally(() => process.exit(1));
+  };
   process.once("SIGTERM", stop).once("SIGINT", stop);
   try {
     return await work(bench);
