@@ -84,7 +84,7 @@ export function rm(path: string, options: { readonly recursive?: boolean; readon
   const disk = diskOf(path);
   return disk.do(() => {
     if (!disk.files.has(path) && options.force !== true) throw missing(path);
-    for (const one of [...disk.files.keys()]) if (one === path || one.startsWith(`${path}/`)) disk.files.delete(one);
+    for (const one of Array.from(disk.files.keys())) if (one === path || one.startsWith(`${path}/`)) disk.files.delete(one);
   });
 }
 
@@ -93,7 +93,7 @@ export function rename(from: string, to: string): Promise<void> {
   return disk.do(() => {
     if (!disk.files.has(from)) throw missing(from);
     if (disk.files.get(parentOf(to)) !== "folder") throw missing(to);
-    for (const [path, content] of [...disk.files]) {
+    for (const [path, content] of Array.from(disk.files)) {
       if (path !== from && !path.startsWith(`${from}/`)) continue;
       disk.files.delete(path);
       disk.files.set(to + path.slice(from.length), content);

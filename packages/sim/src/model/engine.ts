@@ -325,7 +325,7 @@ export class EngineModel {
   }
 
   #wake(): void {
-    for (const wake of [...this.#waiting]) wake();
+    for (const wake of Array.from(this.#waiting)) wake();
   }
 
   #something(withinMs: number, signal: AbortSignal): Promise<void> {

@@ -44,7 +44,7 @@ export class FaultRunner {
     const { time, scenario, history, engine } = this.#context;
     if (this.#ceased || time.nowMs >= scenario.quietAtMs) return;
     const run = facts?.runId == null ? [...engine.runs.values()].find(({ hasEnded }) => !hasEnded) : engine.runs.get(facts.runId);
-    history.add("fault", fault.kind, { ...fault, ...(facts ?? {}) });
+    history.add("fault", fault.kind, { ...fault, ...facts });
     const node = this.#plane.nodes[facts?.node ?? ("node" in fault ? fault.node : 0)] ?? this.#plane.nodes[0];
     if (node === undefined) return;
     switch (fault.kind) {
