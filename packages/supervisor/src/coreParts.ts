@@ -126,6 +126,7 @@ export function createLaunch(kit: Kit, { intents, waits }: Sleep, { endings }: C
     address,
     notify,
     retire,
+    onWoke: (durationMs) => kit.costs.woke(durationMs),
     tellWoken: (woken) => tellWoken({ ...base, timeline }, woken),
   });
   const { warmStart } = config;

@@ -14,6 +14,7 @@ import { isPassing, type Platform } from "../platform/platform.ts";
 import type { Lineages } from "../runners/lineages.ts";
 import type { Runner } from "../runners/runner.ts";
 import type { Runners } from "../runners/runners.ts";
+import { noteWoken } from "../sleep/ahead.ts";
 import type { EarlyWakes } from "../sleep/earlyWakes.ts";
 import type { Waits } from "../sleep/waits.ts";
 import type { WakeWay, Woken } from "../sleep/wakeTeller.ts";
@@ -41,6 +42,7 @@ export interface RestorerDeps {
   /** Runs that were made ready before their time. */
   readonly early: EarlyWakes;
   readonly tellWoken: (woken: Woken) => void;
+  readonly onWoke: (durationMs: number) => void;
   readonly clock: Clock;
   readonly random: () => number;
   readonly log: Log;
@@ -123,6 +125,7 @@ export class Restorer {
     runners.located(runner, placement.sandbox);
     runner.phase = "running";
     runner.taskId = wait?.taskId ?? null;
+    if (runner.heardMs > runner.createdMs) noteWoken(runner, clock, this.#deps.onWoke);
     try {
       const result = await this.#continue(runner, message, clock.monotonicMs() - startedMs);
       if (result.kind === "restored") this.#deps.tellWoken({ message, runner, way, endsAtMs });

@@ -8,7 +8,7 @@
 //     and the run wakes as it would have. What the runner says meanwhile names an engine snapshot that is over, and is refused (L8).
 // E3  Whoever is not called for soon after its time ends (the run waits in the queue, or was cancelled): it takes up room.
 // E4  Nothing of this must survive. The net under every timer here is the ordinary wake.
-import { sleep, type Clock, type Timer } from "@torpor/kernel";
+import type { Clock, Timer } from "@torpor/kernel";
 import type { Log, Metrics } from "@torpor/observe";
 import type { NodeRoom } from "../dequeue/nodeRoom.ts";
 import type { Gateway } from "../gateway/gateway.ts";
@@ -19,6 +19,7 @@ import type { Timeline } from "../platform/timeline.ts";
 import type { Room, Runner } from "../runners/runner.ts";
 import type { Runners } from "../runners/runners.ts";
 import { judgeAcceptance } from "../snapshot/verdict.ts";
+import { noteWoken } from "./ahead.ts";
 import type { NodeCosts } from "./nodeCosts.ts";
 
 /** What is kept of a run that fell asleep here, to make it ready again. */
@@ -157,7 +158,7 @@ export class EarlyWakes {
   }
 
   async #restore(run: AsleepRun): Promise<Runner | null> {
-    const { gateway, metrics, timeline, clock } = this.#deps;
+    const { gateway, metrics, timeline, clock, costs } = this.#deps;
     const startedMs = clock.monotonicMs();
     if (!(await this.#sleepsStill(run))) return null;
     const name = aheadName(run.runId, run.imageId, ++this.#names);
@@ -177,6 +178,7 @@ export class EarlyWakes {
     }
     this.#deps.runners.located(runner, { instanceId: restored.body.id, address: restored.body.address ?? null });
     runner.phase = "running";
+    if (runner.heardMs > runner.createdMs) noteWoken(runner, clock, (wokeMs) => costs.woke(wokeMs));
     if (runner.ahead !== null) runner.ahead.readyMs = clock.monotonicMs();
     const durationMs = clock.monotonicMs() - startedMs;
     // Not as the line's runner: the run is not its own yet
@@ -237,14 +239,4 @@ export class EarlyWakes {
     this.#deps.timeline.add(run.runId, { name: "wake.not_needed", reason, snapshotId: run.snapshotId });
     return null;
   }
-}
-
-/** Until a runner that was made ready goes on, or it is time to answer its question with nothing new. */
-export async function untilCalled(clock: Clock, runner: Runner, withinMs: number): Promise<"called" | "not_yet"> {
-  if (runner.ahead === null) return "called";
-  const answered = new AbortController();
-  const late = sleep(clock, withinMs, answered.signal).then(() => "not_yet" as const);
-  const result = await Promise.race([runner.ahead.called.then(() => "called" as const), late]);
-  answered.abort();
-  return result;
 }

@@ -14,7 +14,7 @@ import type { Runner } from "../runners/runner.ts";
 import { hasLeft } from "../runners/lostRun.ts";
 import type { Runners } from "../runners/runners.ts";
 import type { Intents } from "../snapshot/intents.ts";
-import { untilCalled } from "../sleep/earlyWakes.ts";
+import { noteWoken, untilCalled } from "../sleep/ahead.ts";
 import type { Waits } from "../sleep/waits.ts";
 import type { Rearm } from "../snapshot/rearm.ts";
 import type { WorkloadCaller } from "./identity.ts";
@@ -167,8 +167,8 @@ export class RunActions {
   /** Notes how long a wake took, and lets a runner that was made ready ahead of time wait until it is called. */
   async #hasNoNewsYet(runner: Runner): Promise<boolean> {
     const { clock, onWoke } = this.#deps;
-    if (runner.wakeAskedMs !== null) onWoke(clock.monotonicMs() - runner.wakeAskedMs);
-    runner.wakeAskedMs = null;
+    // Sooner than its gateway says that it runs, it cannot go on: then that ends its wake
+    if (runner.phase !== "starting") noteWoken(runner, clock, onWoke);
     return (await untilCalled(clock, runner, AHEAD_ANSWER_MS)) === "not_yet";
   }
 
