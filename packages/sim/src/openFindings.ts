@@ -35,12 +35,6 @@ export const OPEN_FINDINGS: readonly Finding[] = [
     what: "a memory image that was reserved for a sandbox made ready ahead of its time becomes restorable again although its run has gone on from it",
   },
   {
-    law: "L11",
-    looks: /is started over, and nothing was wrong with its memory/,
-    seed: 1210,
-    what: "a sleeping run starts over without a fault that would explain it; not looked into yet",
-  },
-  {
     law: "L12",
     looks: /was handed out \d+ ms ago with nothing in the way, and has not started/,
     seed: 3003,

@@ -33,7 +33,7 @@ export class WaitCheck {
       scenario.settings.nodes === 1 &&
       scenario.faults.every(
         (fault) =>
-          HARMLESS.has(fault.kind) && !(fault.kind === "socket" && fault.isCut) && !(fault.kind === "driver" && fault.effect === "dies"),
+          HARMLESS.has(fault.kind) && !(fault.kind === "socket" && fault.isCut) && !(fault.kind === "driver" && fault.effect !== "hang"),
       );
     if (isSpared && event === "startOver") violation("L11", `${run.id} is started over, and nothing was wrong with its memory`);
     if (isSpared && event === "retryLater" && by === null) violation("L8", `${run.id} is taken for stalled, and its sandbox lives`);
