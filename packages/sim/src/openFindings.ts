@@ -34,12 +34,6 @@ export const OPEN_FINDINGS: readonly Finding[] = [
     seed: 3076,
     what: "a memory image that was reserved for a sandbox made ready ahead of its time becomes restorable again although its run has gone on from it",
   },
-  {
-    law: "L12",
-    looks: /was handed out \d+ ms ago with nothing in the way, and has not started/,
-    seed: 3003,
-    what: "a run that was handed out does not start until it stalls; not looked into yet",
-  },
 ];
 
 /** Undefined for what is new. */

@@ -93,6 +93,8 @@ export class Network {
     return new Promise((resolve) => {
       if (!from.alive) return;
       const gone = new AbortController();
+      // who repeats a request has lost its former connection: nobody reads that answer, and the server sees so
+      const copyGone = new AbortController();
       let open = true;
       let unwatch = (): void => undefined;
       // a killed process's connections are closed, and the other side sees that
@@ -124,8 +126,9 @@ export class Network {
           return;
         }
         if (isFirst) unwatch = endpoint.process.onKill(() => void this.#time.after(1, () => lost("reset")));
-        void this.#serve(endpoint, message, gone.signal)
+        void this.#serve(endpoint, message, isFirst ? gone.signal : copyGone.signal)
           .then((answer) => {
+            if (!isFirst) copyGone.abort(GONE);
             if (!isFirst || !endpoint.process.alive) return;
             if (fate.loses === "answer") return fate.reset ? lost("reset") : undefined;
             this.#time.after(fate.answerDelayMs, () => settle({ kind: "answered", answer }));
