@@ -34,6 +34,8 @@ export const InstanceView = z.object({
   createdAt: z.coerce.date(),
   /** Memory image that is being written or is held, when there is one. */
   memoryImageId: MemoryImageId.nullable(),
+  /** Memory image that is reserved for it: it was made ready ahead of time, and its run has not gone on. */
+  reservedImageId: MemoryImageId.nullish(),
   /** Resident memory of the sandbox in bytes, when the driver can tell. */
   memoryBytes: z.number().nullable(),
   /** Processes on the host that belong to the sandbox, when the driver can tell. */

@@ -10,6 +10,7 @@ import { createCare, createKit, createLaunch, type Care, type CoreDeps, type Kit
 import { Consumers } from "./dequeue/consumers.ts";
 import { Presence } from "./dequeue/presence.ts";
 import { GatewayEvents } from "./gateway/gatewayEvents.ts";
+import { mayGoOn } from "./sleep/ahead.ts";
 import { createSleep, type Sleep } from "./sleepParts.ts";
 import { Sweeper } from "./snapshot/sweeper.ts";
 import { callbackDoor } from "./workload/callbackDoor.ts";
@@ -83,6 +84,8 @@ function createRoutes(kit: Kit, { intents, waits, rearm, noSleepReason }: Sleep,
     onSign: (runId, runnerId) => onSign(kit, launch, { runId, runnerId }),
     onStarted: (runId, runnerId) => handOffs?.started(runId, runnerId),
     onStartLost: (runner, runId) => void endings.abandoned(runner, runId, "the answer to its start was lost"),
+    mayGoOn: (runner) => mayGoOn(base.gateway, runner),
+    onLeftAhead: (runner) => launch.earlyWakes.left(runner),
     onImagesIdle: (runId) => void images.release(runId),
   });
   const receiveCallback = callbackDoor({
@@ -121,7 +124,8 @@ function createSocketHandlers(kit: Kit, { intents }: Sleep, { endings }: Care, l
       if (runners.bind(runner, run.friendlyId) === "bound") runner.snapshotId ??= snapshot.friendlyId;
     },
     onStop: (runner, { run }) => {
-      if (runner.runId === run.friendlyId && !runner.completing)
+      if (runner.ahead !== null) launch.earlyWakes.left(runner);
+      else if (runner.runId === run.friendlyId && !runner.completing)
         void endings.abandoned(runner, run.friendlyId, "the runner has left the run");
     },
     onBack: (runner) => {

@@ -112,6 +112,49 @@ describe("a sleeping run whose end is known", () => {
     expect(node.gatewayLink.countOf(gateway.restoreSnapshot)).toBe(1);
   });
 
+  it("goes on only when its memory image is gone for good (L6)", async () => {
+    await started();
+    const { runId } = await asleepUntil(100);
+    const held = Promise.withResolvers<void>();
+    node.gatewayLink.failNext(gateway.deleteSnapshot, { hold: held.promise });
+    node.platform.wake(runId);
+    await node.clock.advance(100);
+    expect(node.gatewayLink.countOf(gateway.deleteSnapshot)).toBe(1);
+    expect(node.platformLink.countOf(workerActions.continueRun)).toBe(0);
+    held.resolve();
+    await node.clock.advance(50);
+    expect(node.platform.status(runId)).toBe("EXECUTING");
+    expect(node.gateway.images.size).toBe(0);
+  });
+
+  it("whose memory image cannot be deleted does not go on, and wakes as others do", async () => {
+    await started();
+    const { runId } = await asleepUntil(100);
+    const [before] = node.gateway.names();
+    node.gatewayLink.failNext(gateway.deleteSnapshot, "lose_request", "lose_request", "lose_request");
+    node.platform.wake(runId);
+    await node.clock.advance(3_000);
+    expect(node.events(runId)).toContain("wake.not_needed:not_consumed");
+    expect(node.gateway.names()).not.toContain(before);
+    expect(node.platform.status(runId)).toBe("EXECUTING");
+    expect(node.gateway.images.size).toBe(0);
+  });
+
+  it("whose runner ends it ahead of time loses that runner, and wakes as others do (L8)", async () => {
+    await started();
+    const runner = ready(await asleepUntil(100));
+    expect(await runner.complete()).toMatchObject({ kind: "refused", status: 409, code: "snapshot_stale" });
+    expect(node.platformLink.countOf(workerActions.completeAttempt)).toBe(0);
+    await node.clock.advance(50);
+    expect(node.gateway.names()).toEqual([]);
+    expect([...node.gateway.images.values()].map(({ state }) => state)).toEqual(["stored"]);
+    node.platform.wake(runner.runId);
+    await node.clock.advance(500);
+    expect(node.platform.status(runner.runId)).toBe("EXECUTING");
+    expect(node.gateway.names()).not.toContain(runner.name);
+    expect(node.events(runner.runId)).toContain("wake.not_needed:left");
+  });
+
   it.each(["lose_reply", { status: 503, code: "no_capacity" }, { status: 422, code: "memory_image_refused" }] as const)(
     "that cannot be made ready (%s) wakes as others do, and leaves no second sandbox",
     async (fault) => {
@@ -232,10 +275,40 @@ describe("a supervisor that ends while somebody is ready", () => {
     expect(node.gateway.names()).not.toContain(before);
   });
 
-  it("by a kill just after the run went on: the next one takes it over, and the image goes (L7)", async () => {
+  it("by a kill: one that speaks up before it is found may not go on, and is removed (L6)", async () => {
     await started();
     const asleep = await asleepUntil(100);
-    node.gatewayLink.failNext(gateway.deleteSnapshot, { hold: new Promise(() => {}) });
+    const runner = ready(asleep);
+    node.platform.wake(asleep.runId);
+    node.gatewayLink.failNext(gateway.listInstances, { status: 503 });
+    await node.restart();
+    const handedOut = node.platform.latest(asleep.runId).snapshot.friendlyId;
+    expect(await runner.continue(handedOut)).toMatchObject({ kind: "refused" });
+    expect(node.platform.status(runner.runId)).not.toBe("EXECUTING");
+    await node.core.caretaker.look();
+    expect(node.gateway.names()).not.toContain(runner.name);
+  });
+
+  it("by a kill between the end of its image and its going on: it is taken over and goes on by itself", async () => {
+    await started();
+    const asleep = await asleepUntil(100);
+    node.platformLink.failNext(workerActions.continueRun, { hold: new Promise(() => {}) });
+    node.platform.wake(asleep.runId);
+    await node.clock.advance(100);
+    expect(node.platform.status(asleep.runId)).toBe("PENDING_EXECUTING");
+    expect(node.gateway.images.size).toBe(0);
+    await node.restart();
+    const runner = ready(asleep);
+    expect(await runner.since()).toEqual(["PENDING_EXECUTING"]);
+    expect(await runner.continue()).toMatchObject({ kind: "ok" });
+    expect(await runner.since()).toEqual(["EXECUTING"]);
+    await runner.complete();
+    expect(node.platform.status(runner.runId)).toBe("FINISHED");
+  });
+
+  it("by a kill just after the run went on: the next one takes it over, and the image has gone before (L6, L7)", async () => {
+    await started();
+    const asleep = await asleepUntil(100);
     node.platform.wake(asleep.runId);
     await node.clock.advance(100);
     expect(node.platform.status(asleep.runId)).toBe("EXECUTING");
@@ -244,8 +317,6 @@ describe("a supervisor that ends while somebody is ready", () => {
     expect(await runner.since()).toEqual(["EXECUTING"]);
     await runner.complete();
     expect(node.platform.status(runner.runId)).toBe("FINISHED");
-    await node.clock.advance(61_000);
-    await node.core.sweeper.sweep();
     expect(node.gateway.images.size).toBe(0);
   });
 

@@ -346,7 +346,9 @@ export class FakeGateway {
 
   #view(instance: FakeInstance) {
     const { id, name, state, address, metadata, createdAt, imageId } = instance;
-    return { id, name, state, image: "img", address, metadata, createdAt, memoryImageId: imageId, memoryBytes: null, processCount: null };
+    const reserved = [...this.images.values()].find((image) => image.state === "reserved" && image.reservedFor === name);
+    const memory = { memoryImageId: imageId, reservedImageId: reserved?.id ?? null, memoryBytes: null };
+    return { id, name, state, image: "img", address, metadata, createdAt, ...memory, processCount: null };
   }
 
   #event(event: Omit<InstanceEvent, "cursor" | "at" | "name"> & { name: string }): void {

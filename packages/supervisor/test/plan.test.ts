@@ -153,6 +153,12 @@ describe("a sandbox that is found at a start", () => {
     expect(judgeAdoption({ state, memoryImageId: "mem_1" as never }, notes, latest(status, change)).kind).toBe(kind);
   });
 
+  it("for which a memory image is reserved is removed, whatever its run does: it never went on", () => {
+    const found = { state: "running", memoryImageId: null, reservedImageId: "mem_1" as never } as const;
+    for (const status of ["SUSPENDED", "PENDING_EXECUTING", "EXECUTING", "FINISHED"] as const)
+      expect(judgeAdoption(found, notes, latest(status)).kind).toBe("remove");
+  });
+
   it("handed out at this very snapshot has the run, at another it has not", () => {
     expect(holdsRun({ ...notes, snapshotId: "snapshot_5" }, latest("PENDING_EXECUTING"))).toBe(true);
     expect(holdsRun(notes, latest("PENDING_EXECUTING"))).toBe(false);

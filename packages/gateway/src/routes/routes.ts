@@ -97,6 +97,7 @@ function nodeRoutes({ core, stateDir, templates }: RouteParts): Mounted[] {
 
 async function viewOf(core: Core, { record }: Sandbox): Promise<InstanceView> {
   const usage = await core.driver.usage(record.id);
+  const { restoredFrom } = record;
   return {
     id: record.id,
     name: record.name,
@@ -106,6 +107,7 @@ async function viewOf(core: Core, { record }: Sandbox): Promise<InstanceView> {
     metadata: { ...record.guestMetadata, ...record.metadata },
     createdAt: new Date(record.createdAtMs),
     memoryImageId: record.snapshot?.memoryImageId ?? null,
+    reservedImageId: restoredFrom !== null && core.memory.phase(restoredFrom) === "reserved" ? restoredFrom : null,
     memoryBytes: usage?.memoryBytes ?? null,
     processCount: usage?.processCount ?? null,
   };

@@ -71,7 +71,7 @@ export class Gateway {
   }
 
   removeImage(imageId: string) {
-    return this.#caller.call(routes.deleteSnapshot, { params: imageOf(imageId) });
+    return this.#caller.call(routes.deleteSnapshot, { params: imageOf(imageId), timeoutMs: SHORT_TIMEOUT_MS });
   }
 
   events(after: number, signal: AbortSignal) {

@@ -194,7 +194,7 @@ export class Launcher {
     const result = await restorer.restore(message);
     if (result.kind === "restored") {
       this.#tellPlaced("launch.restored", message, result.runner.name, result.tookMs);
-      // Nobody may restore it again (L6, L7). Before its run goes on it is kept: whoever was made ready may still be lost
+      // Nobody can restore it again (L6), and nobody needs it any more (L7)
       if (result.continued) await gateway.removeImage(message.checkpoint.location);
       return;
     }

@@ -17,6 +17,11 @@ export function aheadName(runId: string, imageId: string, number: number): strin
   return `runner-${bodyOf(runId)}-${imageId.slice(-TAIL_LENGTH)}-ahead-${number}`;
 }
 
+/** Whether a name is one of those. */
+export function isAheadName(name: string): boolean {
+  return /-ahead-\d+$/.test(name);
+}
+
 /**
  * The runner that a checkpoint is restored into. It must differ from the one that was frozen: a restored runner that reads
  * its own old id takes itself for replaced and leaves without a word. So a second name for the same checkpoint has a counter behind it.

@@ -48,6 +48,8 @@ export interface RestorerDeps {
   readonly log: Log;
   readonly address: () => WorkloadAddress;
   readonly notify: (runner: Runner, runId: string) => void;
+  /** A runner has left its run just before it was continued for it. */
+  readonly onLeft: (runner: Runner, runId: string) => void;
   /** Removes a runner whose run is another's now. */
   readonly retire: (runner: Runner) => Promise<void>;
   readonly stop: AbortSignal;
@@ -136,13 +138,14 @@ export class Restorer {
     }
   }
 
-  /** It runs already, and has waited for this. */
+  /** It runs already, and has waited for this; its memory image is consumed. */
   async #goOn(runner: Runner, message: Message, endsAtMs: number | null): Promise<RestoreResult> {
     runner.restoredAt = message.snapshot.friendlyId;
     runner.attemptNumber = message.run.attemptNumber;
     try {
       const result = await this.#continue(runner, message, 0);
       if (result.kind === "restored") this.#deps.tellWoken({ message, runner, way: "ahead", endsAtMs });
+      if (runner.ahead?.hasLeft === true) this.#deps.onLeft(runner, message.run.friendlyId);
       return result;
     } finally {
       runner.ahead?.call();

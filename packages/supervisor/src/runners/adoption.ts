@@ -59,7 +59,7 @@ export type Adoption =
   | { readonly kind: "thaw" };
 
 export function judgeAdoption(
-  instance: Pick<InstanceView, "state" | "memoryImageId">,
+  instance: Pick<InstanceView, "state" | "memoryImageId" | "reservedImageId">,
   notes: SandboxNotes,
   latest: RunExecutionData,
 ): Adoption {
@@ -71,7 +71,7 @@ export function judgeAdoption(
     return { kind: "thaw" };
   }
   if (state === "held" || state === "freezing") return { kind: "thaw" };
-  if (notes.isAhead && !isExecuting(latest)) return { kind: "remove" };
+  if (instance.reservedImageId != null) return { kind: "remove" };
   return holdsRun(notes, latest) ? { kind: "holds" } : { kind: "unknown" };
 }
 

@@ -68,7 +68,9 @@ export class Caretaker {
     let complete = true;
     for (const instance of instances) {
       const ageMs = this.#deps.clock.nowMs() - instance.createdAt.getTime();
-      if (this.#deps.runners.get(instance.name) !== undefined || (!atStart && ageMs < UNKNOWN_AFTER_MS)) continue;
+      const known = this.#deps.runners.get(instance.name);
+      if (isForgotten(instance, known)) complete = (await this.#sendAway(instance)) && complete;
+      if (known !== undefined || (!atStart && ageMs < UNKNOWN_AFTER_MS)) continue;
       complete = (await this.#adopt(instance)) && complete;
     }
     return complete;
@@ -100,8 +102,7 @@ export class Caretaker {
         this.#report(instance, notes, adoption);
         return true;
       case "remove":
-        await this.#untilAnswered(() => this.#deps.gateway.remove(instance.name));
-        return true;
+        return await this.#sendAway(instance);
       case "thaw":
         await this.#untilAnswered(() => this.#deps.gateway.cancelSnapshot(instance.name));
         this.#takeIn(instance, notes, holdsRun(notes, latest.body));
@@ -110,6 +111,12 @@ export class Caretaker {
         this.#takeIn(instance, notes, adoption.kind === "holds", latest.body.snapshot.friendlyId);
         return true;
     }
+  }
+
+  /** It never went on: what it says makes it nobody's holder, and its memory image is free when it is gone. */
+  async #sendAway(instance: InstanceView): Promise<boolean> {
+    this.#deps.runners.sendAway(instance.name);
+    return (await this.#untilAnswered(() => this.#deps.gateway.remove(instance.name))).kind === "ok";
   }
 
   #takeIn(instance: InstanceView, notes: SandboxNotes, holds: boolean, latestId: string | null = null): Runner {
@@ -175,4 +182,9 @@ export class Caretaker {
     const { clock, random, stop } = this.#deps;
     return withRetries({ attempts: 20, baseMs: 100, maxMs: 5_000, clock, random, signal: stop, retryable: isPassing }, call);
   }
+}
+
+/** It was made ready ahead of time by somebody who did not live to call it, and has spoken up before it was found here. */
+function isForgotten({ reservedImageId }: InstanceView, known: Runner | undefined): boolean {
+  return reservedImageId != null && known !== undefined && known.adopted;
 }

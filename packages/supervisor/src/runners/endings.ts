@@ -74,7 +74,7 @@ export class Endings {
 
   /** Its run is another's now, or nobody's: the sandbox goes. */
   async retire(runner: Runner): Promise<void> {
-    const isOurs = this.#deps.runners.get(runner.name) === runner && runner.instanceId !== null;
+    const isOurs = this.#deps.runners.get(runner.name) === runner && (runner.instanceId !== null || runner.ahead !== null);
     this.#forget(runner);
     if (isOurs) this.#deps.runners.sendAway(runner.name);
     await this.#remove(runner.name, REMOVE_ATTEMPTS);

@@ -36,6 +36,8 @@ export interface RunnerFacts {
 export interface Ahead {
   readonly called: Promise<void>;
   readonly call: () => void;
+  /** It has ended its run by itself before it was called: it will not go on. */
+  hasLeft: boolean;
   /** When its sandbox ran (monotonic); null: not yet. */
   readyMs: number | null;
 }
@@ -61,6 +63,8 @@ export class Runner {
   instanceId: string | null = null;
   address: string | null = null;
   runId: string | null = null;
+  /** It has held a run already: what it was made with was about that one. */
+  hadRun = false;
   /** The last run of which the platform has let it begin an attempt. */
   begunRunId: string | null = null;
   /** Since when it waits for another run (monotonic); null when it does not. */

@@ -1,6 +1,6 @@
 import type { SupervisorConfig } from "../config.ts";
 import type { WorkloadAddress } from "../launch/environment.ts";
-import type { AsleepRun } from "./earlyWakes.ts";
+import type { AsleepRun } from "./asleepRun.ts";
 
 export interface AheadFacts {
   readonly name: string;

@@ -3,43 +3,32 @@
 // E1  A run whose end is known is restored so long before it as a wake takes here (95th percentile). Its runner idles: what it asks
 //     for is answered with nothing new, and the platform hears nothing of it. It goes on when the engine has handed the run out,
 //     never before (see Restorer).
-// E2  Its memory image stays on the disk, reserved, until the run goes on. A sandbox that dies ahead of time, is not wanted, or is
-//     left behind by a crash of ours costs nothing but the earliness: the image is free again as soon as the sandbox has ended,
-//     and the run wakes as it would have. What the runner says meanwhile names an engine snapshot that is over, and is refused (L8).
+// E2  Its memory image stays on the disk, reserved, until the run is about to go on. A sandbox that dies ahead of time, is not wanted,
+//     or is left behind by a crash of ours costs nothing but the earliness: the image is free again as soon as the sandbox has ended,
+//     and the run wakes as it would have. What the runner says meanwhile is refused (L8), and one that leaves is not called.
+//     The image is deleted before the platform hears `continue`, by whomever (L6): who may have gone on has no image to come back from.
 // E3  Whoever is not called for soon after its time ends (the run waits in the queue, or was cancelled): it takes up room.
 // E4  Nothing of this must survive. The net under every timer here is the ordinary wake.
+import { withRetries } from "@torpor/http";
 import type { Clock, Timer } from "@torpor/kernel";
 import type { Log, Metrics } from "@torpor/observe";
 import type { NodeRoom } from "../dequeue/nodeRoom.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { aheadName } from "../launch/names.ts";
 import { fits } from "../launch/plan.ts";
-import type { Platform } from "../platform/platform.ts";
+import { isPassing, type Platform } from "../platform/platform.ts";
 import type { Timeline } from "../platform/timeline.ts";
-import type { Room, Runner } from "../runners/runner.ts";
+import type { Runner } from "../runners/runner.ts";
 import type { Runners } from "../runners/runners.ts";
 import { judgeAcceptance } from "../snapshot/verdict.ts";
 import { noteWoken } from "./ahead.ts";
+import type { AsleepRun } from "./asleepRun.ts";
 import type { NodeCosts } from "./nodeCosts.ts";
-
-/** What is kept of a run that fell asleep here, to make it ready again. */
-export interface AsleepRun {
-  readonly runId: string;
-  readonly imageId: string;
-  /** The engine snapshot at which it waits. */
-  readonly snapshotId: string;
-  readonly taskId: string | null;
-  readonly attemptNumber: number | null;
-  readonly room: Room;
-  /** Names that its runner has had. */
-  readonly lineage: readonly string[];
-  readonly serves: Runner["serves"];
-  /** Wall time. */
-  readonly endsAtMs: number;
-}
 
 export interface EarlyWakesDeps {
   readonly clock: Clock;
+  readonly random: () => number;
+  readonly stop: AbortSignal;
   readonly log: Log;
   readonly metrics: Metrics;
   readonly gateway: Gateway;
@@ -56,7 +45,7 @@ export interface EarlyWakesDeps {
 }
 
 /** Why somebody who was made ready is not wanted. */
-export type EarlyLoss = "not_called" | "canceled" | "other_image" | "shutdown" | "died";
+export type EarlyLoss = "not_called" | "canceled" | "other_image" | "shutdown" | "died" | "left" | "not_consumed";
 
 /** Sooner than this before its end nobody is made ready: a wait that is nearly over wakes as others do. */
 const MIN_LEAD_MS = 20;
@@ -64,6 +53,10 @@ const MIN_LEAD_MS = 20;
 const CALLED_WITHIN_MS = 10_000;
 /** Node's timers are exact up to 24 days; in between the wall clock may be set. */
 const LONGEST_TIMER_MS = 3_600_000;
+/** A wall clock that was put back by more has its runs made ready later. */
+const CLOCK_SLACK_MS = 1_000;
+/** Its run waits for this; beyond it the run wakes as others do. */
+const CONSUME_ATTEMPTS = 3;
 const MAX_RUNS = 20_000;
 
 interface Entry {
@@ -86,7 +79,8 @@ export class EarlyWakes {
   /** A run fell asleep here; when its end is known, it is made ready in time. */
   asleep(run: AsleepRun): void {
     if (!this.#deps.room.can("reserve") || this.#byRun.size >= MAX_RUNS) return;
-    this.#byRun.get(run.runId)?.timer?.cancel();
+    const former = this.#byRun.get(run.runId);
+    if (former !== undefined) void this.#giveUp(former, "other_image"); // it went on elsewhere meanwhile
     const entry: Entry = { run, timer: null, runner: null };
     this.#byRun.set(run.runId, entry);
     this.#arm(entry);
@@ -97,7 +91,10 @@ export class EarlyWakes {
     return this.#byRun.get(runId)?.runner != null;
   }
 
-  /** The platform has handed the run out with this memory image: whoever was made ready for it. Null: it is restored as others are. */
+  /**
+   * The platform has handed the run out with this memory image: whoever was made ready for it, with the image consumed for good (L6).
+   * Null: the run is restored as others are.
+   */
   async claim(runId: string, imageId: string): Promise<Runner | null> {
     await this.#leaving.get(runId);
     const entry = this.#byRun.get(runId);
@@ -114,7 +111,17 @@ export class EarlyWakes {
       await this.#dismiss(entry, runner, "died");
       return null;
     }
-    return runner;
+    if (runner.ahead?.hasLeft !== true && (await this.#consume(imageId))) return runner;
+    await this.#dismiss(entry, runner, runner.ahead?.hasLeft === true ? "left" : "not_consumed");
+    return null;
+  }
+
+  /** Who is ready has ended its run by itself, for instance because a limit of the task was over at its thaw: it is not called. */
+  left(runner: Runner): void {
+    if (runner.ahead === null) return;
+    runner.ahead.hasLeft = true;
+    const entry = this.#byRun.get(runner.runId ?? "");
+    if (entry !== undefined) void this.#giveUp(entry, "left");
   }
 
   /** Something about the run has changed; if it does not sleep any more, nobody needs to be ready for it. */
@@ -134,7 +141,8 @@ export class EarlyWakes {
     const { clock, costs } = this.#deps;
     const inMs = entry.run.endsAtMs - clock.nowMs() - costs.prices().wakeP95Ms;
     entry.timer = clock.after(Math.min(Math.max(0, inMs), LONGEST_TIMER_MS), () => {
-      if (inMs > LONGEST_TIMER_MS) this.#arm(entry);
+      const isEarly = entry.run.endsAtMs - clock.nowMs() - costs.prices().wakeP95Ms > CLOCK_SLACK_MS;
+      if (isEarly) this.#arm(entry);
       else this.#begin(entry);
     });
   }
@@ -203,10 +211,17 @@ export class EarlyWakes {
     runner.phase = "starting";
     runner.taskId = run.taskId;
     const { promise, resolve } = Promise.withResolvers<void>();
-    runner.ahead = { called: promise, call: resolve, readyMs: null };
+    runner.ahead = { called: promise, call: resolve, hasLeft: false, readyMs: null };
     runner.wakeAskedMs = this.#deps.clock.monotonicMs();
     runners.take(runner, run.runId);
     return runner;
+  }
+
+  /** Deletes the image, which nobody can restore from then on. False: perhaps it is there still. */
+  async #consume(imageId: string): Promise<boolean> {
+    const { gateway, clock, random, stop } = this.#deps;
+    const retries = { attempts: CONSUME_ATTEMPTS, baseMs: 50, maxMs: 500, clock, random, signal: stop, retryable: isPassing };
+    return (await withRetries(retries, () => gateway.removeImage(imageId))).kind === "ok";
   }
 
   async #lives(runner: Runner): Promise<boolean> {

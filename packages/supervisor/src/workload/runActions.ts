@@ -51,6 +51,10 @@ export interface RunActionsDeps {
   readonly onStartLost: (runner: Runner, runId: string) => void;
   /** A sleeping run's runner was heard so long after its wake was decided. */
   readonly onWoke: (durationMs: number) => void;
+  /** Whether a runner may tell the platform that it goes on (L6). */
+  readonly mayGoOn: (runner: Runner) => Promise<boolean>;
+  /** A runner that is ready ahead of time has ended its run by itself. */
+  readonly onLeftAhead: (runner: Runner) => void;
   /** The run needs its memory images no more. */
   readonly onImagesIdle: (runId: string) => void;
 }
@@ -99,6 +103,10 @@ export class RunActions {
     const { intents, runners, platform } = this.#deps;
     const { runner } = caller;
     this.#mayAct(runner, at.runId);
+    if (runner !== null && runner.ahead !== null) {
+      this.#deps.onLeftAhead(runner);
+      throw notItsYet(at, runner);
+    }
     intents.cancel(at.runId, "completed", runner?.name, at.snapshotId);
     const isHolder = runner !== null && runner.runId === at.runId;
     if (isHolder) runner.completing = true;
@@ -127,6 +135,7 @@ export class RunActions {
     const { intents, platform } = this.#deps;
     const { runner } = caller;
     this.#mayAct(runner, at.runId);
+    if (runner !== null && !(await this.#deps.mayGoOn(runner))) throw notItsYet(at, runner);
     intents.cancel(at.runId, "continued", runner?.name, at.snapshotId);
     const { outcome } = await this.#persist(CONTINUE_BUDGET_MS, () => platform.continueRun(at, by(caller)));
     const told = outcome.kind === "refused" && runner?.restoredAt === at.snapshotId ? await this.#alreadyContinued(at, outcome) : outcome;
@@ -229,6 +238,11 @@ export function completedAlready(
   if (snapshot.executionStatus === "EXECUTING" && wantsRetry && latest.completedWaitpoints.length === 0)
     return { attemptStatus: "RETRY_IMMEDIATELY", snapshot, run };
   return null;
+}
+
+/** It was made ready ahead of time: for the platform its run sleeps, and what it believes in is over (L8). */
+function notItsYet({ runId, snapshotId }: At, { name }: Runner): TorporError {
+  return new TorporError("snapshot_stale", `Cannot act on ${runId} at ${snapshotId} as ${name}: the run has not been given to it`);
 }
 
 function by(caller: WorkloadCaller): { runnerId: string | undefined; environmentId: string | undefined } {
