@@ -12,7 +12,7 @@ interface Finding {
 export const OPEN_FINDINGS: readonly Finding[] = [
   {
     law: "L8",
-    looks: /is taken for stalled, and its sandbox lives/,
+    looks: /is taken for stalled, and its node knew how its sandbox was/,
     seed: 960,
     what: "a runner that was made ready ahead of its time ends its attempt by itself (a limit of the task was over at its thaw) and leaves; the run is continued in its sandbox all the same, and nobody executes it until it stalls",
   },

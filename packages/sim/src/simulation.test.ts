@@ -51,6 +51,7 @@ describe("simulation", () => {
     ["a late completion of an earlier attempt cancelled the sleep of the next one (L2)", "stale", 17],
     ["a runner that had been sent away held its run again by a late word, so the run started nowhere (L12)", "givingUp", 8],
     ["a repeated request for a run took one, although nobody read its answer and its connection said so (L12)", "mixed", 3003],
+    ["a runner that died in its second run was held against the attempt of its first, and nobody was told (L8)", "mixed", 11492],
   ])("holds where it once did not: %s", { timeout: LONG_MS }, async ([, profile, seed]) => {
     expect(await failuresOf(seed, 1, profile)).toEqual([]);
   });

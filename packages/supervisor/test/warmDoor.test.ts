@@ -1,4 +1,4 @@
-import { gateway, warmStart, WARM_START_HEADERS, type DequeuedMessage } from "@torpor/contracts";
+import { gateway, warmStart, WARM_START_HEADERS, workerActions, type DequeuedMessage } from "@torpor/contracts";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { isOlder, isServedBy } from "../src/workload/warmCaller.ts";
 import { FakeBroker } from "./fakeBroker.ts";
@@ -247,6 +247,19 @@ describe("a runner that waits for another run", () => {
     await poll(runner);
     await node.clock.advance(50);
     expect(node.platform.run(runner.runId).completions).toMatchObject([{ ok: false }]);
+  });
+});
+
+describe("a second run of one runner", () => {
+  it("whose start was accepted and not answered is told of at once, whatever attempt its first run was at", async () => {
+    const waiting = await idle();
+    const runId = await nextRun();
+    node.platform.run(runId).attemptNumber = 1; // an attempt that failed elsewhere
+    node.platformLink.failNext(workerActions.startAttempt, "lose_reply");
+    const starting = about(runId, waiting).start();
+    await node.clock.advance(25_000);
+    expect(await starting).toMatchObject({ kind: "refused" });
+    expect(node.platform.run(runId).completions).toMatchObject([{ ok: false }]);
   });
 });
 

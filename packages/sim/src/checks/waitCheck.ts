@@ -8,7 +8,7 @@ import type { Point } from "../scenario/scenario.ts";
 import type { PointFacts } from "../world/context.ts";
 import type { Plane } from "../world/plane.ts";
 
-/** Faults that leave every sandbox, image and line whole. */
+/** Faults that cut no line: whatever becomes of a sandbox is heard of. */
 const HARMLESS: ReadonlySet<string> = new Set(["wake", "cancel", "socket", "driver"]);
 const MAY_ASK_AGAIN: ReadonlySet<string> = new Set([keyOf(workload.suspend as unknown as Route)]);
 /** A sleep that has failed is tried again after 5 s, 10 s, … */
@@ -29,14 +29,13 @@ export class WaitCheck {
     const { time, scenario, violation } = this.#plane.context;
     this.#since.set(run.id, time.nowMs);
     // a memory image is on one node: a run that another node takes starts over
-    const isSpared =
+    const allIsHeardOf =
       scenario.settings.nodes === 1 &&
-      scenario.faults.every(
-        (fault) =>
-          HARMLESS.has(fault.kind) && !(fault.kind === "socket" && fault.isCut) && !(fault.kind === "driver" && fault.effect !== "hang"),
-      );
+      scenario.faults.every((fault) => HARMLESS.has(fault.kind) && !(fault.kind === "socket" && fault.isCut));
+    const isSpared = allIsHeardOf && scenario.faults.every((fault) => fault.kind !== "driver" || fault.effect === "hang");
     if (isSpared && event === "startOver") violation("L11", `${run.id} is started over, and nothing was wrong with its memory`);
-    if (isSpared && event === "retryLater" && by === null) violation("L8", `${run.id} is taken for stalled, and its sandbox lives`);
+    if (allIsHeardOf && event === "retryLater" && by === null)
+      violation("L8", `${run.id} is taken for stalled, and its node knew how its sandbox was`);
   }
 
   /** A refusal says whether it is worth asking again: the loser of a race must not ask for half a minute. */

@@ -68,7 +68,7 @@ function runRoutes(engine: EngineModel): Mounted[] {
     mount(workerActions.startAttempt, async ({ params, headers }) => {
       const run = engine.start(params.runId, params.snapshotId, actor(headers));
       // The rest of a real answer is the runner's business, which is a model here; the supervisor passes it on unread.
-      return { ...result(run), execution: {}, envVars: {} } as never;
+      return { ...result(run), execution: { task: { id: "task" } }, envVars: {} } as never;
     }),
     mount(workerActions.completeAttempt, async ({ params, body, headers }) => {
       const { attemptStatus, run } = engine.complete(params.runId, params.snapshotId, body.completion, {

@@ -14,6 +14,9 @@ const FORMER_RUNS = 16;
 /** So many names of runners whose sandboxes we had removed are remembered, for words of theirs that are still on the way. */
 const MAX_SENT_AWAY = 1_000;
 
+/** Where another run was when the runner had it says nothing about its next one: not its attempt, not its snapshots. */
+const NOTHING_KNOWN = { attemptNumber: null, restoredAt: null, snapshotId: null } as const satisfies Partial<Runner>;
+
 export type BindOutcome = "bound" | "held_by_other";
 
 export interface RunnersOptions {
@@ -114,6 +117,8 @@ export class Runners {
     if (holder === runner) return "bound";
     if (holder !== undefined || runner.formerRunIds.has(runId)) return "held_by_other";
     if (runner.runId !== null) this.unbind(runner);
+    if (runner.hadRun) Object.assign(runner, NOTHING_KNOWN);
+    runner.hadRun = true;
     runner.runId = runId;
     this.#byRun.set(runId, runner);
     this.#options.onBound(runId);
