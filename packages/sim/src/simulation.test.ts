@@ -52,6 +52,7 @@ describe("simulation", () => {
     ["a runner that had been sent away held its run again by a late word, so the run started nowhere (L12)", "givingUp", 8],
     ["a repeated request for a run took one, although nobody read its answer and its connection said so (L12)", "mixed", 3003],
     ["a runner that died in its second run was held against the attempt of its first, and nobody was told (L8)", "mixed", 11492],
+    ["a gateway did not start because its first callback was delivered while it read what an earlier one had left", "mixed", 397],
   ])("holds where it once did not: %s", { timeout: LONG_MS }, async ([, profile, seed]) => {
     expect(await failuresOf(seed, 1, profile)).toEqual([]);
   });

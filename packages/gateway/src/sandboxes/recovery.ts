@@ -26,6 +26,7 @@ type Found = FoundSandbox["state"] | "absent";
 export async function recover(parts: RecoveryParts): Promise<void> {
   const { core, outbox, snapshotter } = parts;
   await core.staging.open(); // what was in clear when an earlier process ended is gone from here on (L16)
+  const letters = await outbox.left();
   const sandboxes = await core.table.load();
   await core.memory.load();
   const found = new Map((await core.driver.list()).map((one) => [one.id, one.state]));
@@ -33,7 +34,7 @@ export async function recover(parts: RecoveryParts): Promise<void> {
   const known = new Set(core.table.all().map((sandbox) => sandbox.record.id));
   for (const id of found.keys()) if (!known.has(id)) await core.driver.destroy(id);
   await recoverImages(core);
-  await outbox.resume((letter, delivery) => snapshotter.delivered(letter.memoryImageId, delivery));
+  outbox.resume(letters, (letter, delivery) => snapshotter.delivered(letter.memoryImageId, delivery));
   if (sandboxes.length > 0 || found.size > 0)
     core.log.info({ known: sandboxes.length, found: found.size, adopted: core.table.all().length }, "recovered");
 }

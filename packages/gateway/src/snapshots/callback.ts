@@ -71,15 +71,22 @@ export class Outbox {
     this.#begin(letter, settled);
   }
 
-  /** Goes on with the letters that an earlier process did not get rid of. */
-  async resume(settled: (letter: Letter, delivery: Delivery) => Promise<void>): Promise<void> {
+  /** The letters that an earlier process did not get rid of. To be asked before the first is sent, so that none of ours is among them. */
+  async left(): Promise<Letter[]> {
     const names = await readdir(this.#options.dir).catch(() => [] as string[]);
+    const letters: Letter[] = [];
     for (const name of names) {
       const path = join(this.#options.dir, name);
       const letter = name.endsWith(".json") ? readLetter(await readFile(path, "utf8")) : undefined;
-      if (letter !== undefined) this.#begin(letter, (delivery) => settled(letter, delivery));
+      if (letter !== undefined) letters.push(letter);
       else await rm(path, { force: true }); // a kill or a power cut left it half written
     }
+    return letters;
+  }
+
+  /** Goes on with letters that are on disk already. */
+  resume(letters: readonly Letter[], settled: (letter: Letter, delivery: Delivery) => Promise<void>): void {
+    for (const letter of letters) this.#begin(letter, (delivery) => settled(letter, delivery));
   }
 
   /** Stops sending; what is not acknowledged stays on disk for the next start. */
