@@ -18,7 +18,7 @@ const remove = async (name: string): Promise<void> =>
 const forget = (snapshotId: MemoryImageId) => gateway.client.call(contract.deleteSnapshot, { params: { snapshotId } });
 
 /** A memory image that may be restored. */
-async function stored(): Promise<MemoryImageId> {
+async function stored({ commits = true } = {}): Promise<MemoryImageId> {
   ok(
     await gateway.client.call(contract.createInstance, {
       body: { name: named("runner-1"), image: "torpor/a", env: {}, ...machine, metadata: {}, labels: { org: "o1" } },
@@ -28,7 +28,7 @@ async function stored(): Promise<MemoryImageId> {
   ok(await gateway.client.call(contract.snapshotInstance, { params: { name: named("runner-1") }, body }));
   const callback = await node.receiver.nth(1);
   if (callback.status !== "completed") throw new Error(callback.error);
-  ok(await gateway.client.call(contract.commitSnapshot, { params: { snapshotId: callback.snapshot_id } }));
+  if (commits) ok(await gateway.client.call(contract.commitSnapshot, { params: { snapshotId: callback.snapshot_id } }));
   return callback.snapshot_id;
 }
 
@@ -44,6 +44,19 @@ describe("a memory image that is reserved for a sandbox", () => {
     expect(ok(await restore(id, "runner-2")).extensions).toEqual(["reserve"]);
     expect(await node.memoryFolders()).toEqual([`${id}.reserved`]);
     expect(await restore(id, "runner-3", [])).toMatchObject({ kind: "refused", status: 409, code: "sandbox_frozen" });
+  });
+
+  it("is never taken for a damaged one by who asks for it while its original ends, or who was made ready from it", async () => {
+    const id = await stored({ commits: false });
+    const [, early] = await Promise.all([
+      gateway.client.call(contract.commitSnapshot, { params: { snapshotId: id } }),
+      restore(id, "runner-2"),
+    ]);
+    if (early.kind !== "ok") expect(early).toMatchObject({ kind: "refused", status: 409, code: "sandbox_frozen" });
+    const [, late] = await Promise.all([remove("runner-2"), restore(id, "runner-3")]);
+    if (late.kind !== "ok") expect(late).toMatchObject({ kind: "refused", status: 409, code: "sandbox_frozen" });
+    await remove("runner-3");
+    expect(await node.memoryFolders()).toEqual([id]);
   });
 
   it("is granted to the same request again after a lost answer, for the same sandbox", async () => {

@@ -33,6 +33,8 @@ export class MemoryImages {
   readonly #bases: PageBases;
   readonly #threads = new SealThreads();
   readonly #phases = new Map<MemoryImageId, ImagePhase>();
+  /** Renames that are under way: the phase has been taken, and the folder is not there yet. */
+  readonly #renaming = new Map<MemoryImageId, Promise<void>>();
   readonly #manifests = new Map<MemoryImageId, Manifest>();
   readonly #refusals = new Refusals();
   readonly #removing = new Set<Promise<void>>();
@@ -108,7 +110,7 @@ export class MemoryImages {
     if (from === undefined || to === undefined) throw gone(id, from);
     this.#phases.set(id, to); // before the rename: of two who come at once, one finds the other's phase
     try {
-      await renameDurably(this.#path(id, from), this.#path(id, to));
+      await this.#rename(id, from, to);
     } catch (error) {
       this.#phases.set(id, from);
       if (codeOf(error) !== "ENOENT") throw error;
@@ -122,6 +124,7 @@ export class MemoryImages {
    * while its sandbox still exists (L5); `memory_image_refused` for one that was refused before, also after its files were deleted.
    */
   async restorable(id: MemoryImageId): Promise<Manifest | undefined> {
+    await this.#renaming.get(id);
     const phase = this.#phases.get(id);
     if (phase === "writing" || phase === "held" || phase === "committing")
       throw new TorporError("sandbox_frozen", `Cannot restore ${id}: its sandbox still exists; commit the snapshot first`);
@@ -181,6 +184,7 @@ export class MemoryImages {
     this.#manifests.delete(id);
     if (phase === undefined) return;
     await this.#keyring.destroy(id);
+    await this.#renaming.get(id);
     await rm(this.#path(id, phase), { recursive: true, force: true });
     await this.#bases.collect(this.#basesInUse());
   }
@@ -217,6 +221,17 @@ export class MemoryImages {
   async close(): Promise<void> {
     await Promise.all(this.#removing);
     await this.#threads.close();
+  }
+
+  async #rename(id: MemoryImageId, from: ImagePhase, to: ImagePhase): Promise<void> {
+    const renaming = renameDurably(this.#path(id, from), this.#path(id, to));
+    const over = renaming
+      .catch(() => undefined) // the caller deals with it
+      .finally(() => {
+        if (this.#renaming.get(id) === over) this.#renaming.delete(id);
+      });
+    this.#renaming.set(id, over);
+    await renaming;
   }
 
   /** While we read an image somebody else may have consumed it: then what we read of it says nothing. */
