@@ -70,7 +70,7 @@ export function createCore(config: SupervisorConfig, deps: CoreDeps): Core {
   };
 }
 
-function createRoutes(kit: Kit, { intents, waits, rearm, noSleepReason }: Sleep, { endings }: Care, launch: Launch): Mounted[] {
+function createRoutes(kit: Kit, { intents, waits, rearm, noSleepReason }: Sleep, { endings, caretaker }: Care, launch: Launch): Mounted[] {
   const { base, config, runners, callbacks, images, room, notify } = kit;
   const { handOffs } = launch;
   const actions = new RunActions({
@@ -84,6 +84,7 @@ function createRoutes(kit: Kit, { intents, waits, rearm, noSleepReason }: Sleep,
     onSign: (runId, runnerId) => onSign(kit, launch, { runId, runnerId }),
     onStarted: (runId, runnerId) => handOffs?.started(runId, runnerId),
     onStartLost: (runner, runId) => void endings.abandoned(runner, runId, "the answer to its start was lost"),
+    takeStock: () => caretaker.look(),
     mayGoOn: (runner) => mayGoOn(base.gateway, runner),
     onLeftAhead: (runner) => launch.earlyWakes.left(runner),
     onImagesIdle: (runId) => void images.release(runId),

@@ -133,6 +133,21 @@ describe("the supervisor is killed and started again", () => {
     expect(await runner.since()).toEqual(["EXECUTING"]);
   });
 
+  it("after a restore, and its runner speaks while the gateway is away: it is not shown that it slept, and gets the latest snapshot when it is found", async () => {
+    await started({ addresses: true });
+    const runner = await node.asleep();
+    node.platform.wake(runner.runId);
+    await node.clock.advance(500);
+    node.kill();
+    node.gatewayLink.down = true;
+    runner.remoteAddress = node.gateway.instance(node.gateway.names()[0] ?? "").address ?? "";
+    expect(await runner.since()).toEqual([]);
+    node.gatewayLink.down = false;
+    expect(await runner.since()).toEqual(["EXECUTING"]);
+    expect(await runner.since()).toEqual([]);
+    expect(node.core.runners.holderOf(runner.runId)?.name).toBe(node.gateway.names()[0]);
+  });
+
   it("a sandbox of a run that the platform does not know is removed", async () => {
     await started();
     const runner = await node.executing();

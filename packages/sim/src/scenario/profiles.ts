@@ -22,6 +22,8 @@ export const PROFILES = {
   sockets: (random: SeededRandom) => sockets(random),
   /** A supervisor that starts again while its runs wait. */
   restarts: (random: SeededRandom) => restarts(random),
+  /** A supervisor and its gateway that start again while a run is being restored: its runner is heard before it is found. */
+  blindRestarts: (random: SeededRandom) => blindRestarts(random),
   /** Callbacks of strangers. */
   forgeries: (random: SeededRandom) => forgeries(random),
   /** Idle runners that are dead or frozen. */
@@ -132,6 +134,16 @@ function restores(random: SeededRandom): Part {
     runs: Array.from({ length: random.int(1, 2) }, () => sleeper(random, random.int(3_000, 20_000))),
     changes: { snapshotDelayMs: random.pick([0, 500, 1_000]) },
   });
+}
+
+function blindRestarts(random: SeededRandom): Part {
+  const point = random.pick(["restore_asked", "restored", "continued"] as const);
+  const delayMs = random.pick([0, 1, 3, 10, 60]);
+  const faults = [
+    crash(random, "supervisor", { point, nth: 1, delayMs }),
+    crash(random, "gateway", { point, nth: 1, delayMs: delayMs + random.int(0, 80) }),
+  ];
+  return part(random, { faults, runs: [sleeper(random, 20_000)], changes: { nodes: 1 } });
 }
 
 function sockets(random: SeededRandom): Part {

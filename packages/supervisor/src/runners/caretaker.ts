@@ -15,6 +15,7 @@ import type { Intents } from "../snapshot/intents.ts";
 import type { Sleeper } from "../snapshot/sleeper.ts";
 import { holdsRun, judgeAdoption, readNotes, type SandboxNotes } from "./adoption.ts";
 import type { Endings } from "./endings.ts";
+import { isHearsay } from "./foundOut.ts";
 import type { Runner } from "./runner.ts";
 import type { Runners } from "./runners.ts";
 
@@ -24,6 +25,8 @@ const VANISHED_AFTER_MS = 30_000;
 const UNKNOWN_AFTER_MS = 30_000;
 /** Its gateway may let go of it any moment: who adopts a held one must not count on more. */
 const ADOPTED_HOLD_MS = 20_000;
+
+const NOBODY = { adopted: false, instanceId: null, ahead: null };
 
 export interface CaretakerDeps {
   readonly gateway: Gateway;
@@ -44,6 +47,8 @@ export interface CaretakerDeps {
 export class Caretaker {
   readonly #deps: CaretakerDeps;
   #working: Promise<boolean> | null = null;
+  /** Until then whatever is found is from before. */
+  #hasTakenStock = false;
 
   constructor(deps: CaretakerDeps) {
     this.#deps = deps;
@@ -51,7 +56,7 @@ export class Caretaker {
 
   /** Looks once. `atStart`: whatever is found is from before. False: the gateway or the platform could not be asked about all of it. */
   look(options: { readonly atStart: boolean } = { atStart: false }): Promise<boolean> {
-    this.#working ??= this.#look(options.atStart).finally(() => {
+    this.#working ??= this.#look(options.atStart || !this.#hasTakenStock).finally(() => {
       this.#working = null;
     });
     return this.#working;
@@ -70,9 +75,10 @@ export class Caretaker {
       const ageMs = this.#deps.clock.nowMs() - instance.createdAt.getTime();
       const known = this.#deps.runners.get(instance.name);
       if (isForgotten(instance, known)) complete = (await this.#sendAway(instance)) && complete;
-      if (known !== undefined || (!atStart && ageMs < UNKNOWN_AFTER_MS)) continue;
+      if ((known !== undefined && !isHearsay(known)) || (!atStart && ageMs < UNKNOWN_AFTER_MS)) continue;
       complete = (await this.#adopt(instance)) && complete;
     }
+    this.#hasTakenStock ||= complete;
     return complete;
   }
 
@@ -122,6 +128,8 @@ export class Caretaker {
   #takeIn(instance: InstanceView, notes: SandboxNotes, holds: boolean, latestId: string | null = null): Runner {
     const { runners } = this.#deps;
     const { isRestored, isAhead, lineage, room, attemptNumber, serves } = notes;
+    // It may have spoken under any of its names before it was found
+    for (const name of [instance.name, ...lineage]) if (isHearsay(runners.get(name) ?? NOBODY)) runners.remove(name);
     const runner = runners.add({
       name: instance.name,
       room,

@@ -5,18 +5,20 @@
 //     and what the platform accepts from it makes it the holder.
 // A3  An outage of the platform is sat out here for the calls that a run's fate hangs on: a runner gives up after some 10 s.
 // A4  A repeat of a call whose first answer was lost is refused by the engine. The runner is told what became of the first.
-import { TorporError, type RunExecutionData } from "@torpor/contracts";
+import { TorporError } from "@torpor/contracts";
 import { sleep, type Clock } from "@torpor/kernel";
 import { Answer, type CallOutcome } from "@torpor/http";
 import { persistently, type Persisted } from "../platform/persistent.ts";
 import type { Platform } from "../platform/platform.ts";
 import type { Runner } from "../runners/runner.ts";
+import { foundOut } from "../runners/foundOut.ts";
 import { hasLeft } from "../runners/lostRun.ts";
 import type { Runners } from "../runners/runners.ts";
 import type { Intents } from "../snapshot/intents.ts";
 import { noteWoken, untilCalled } from "../sleep/ahead.ts";
 import type { Waits } from "../sleep/waits.ts";
 import type { Rearm } from "../snapshot/rearm.ts";
+import { completedAlready } from "./completedAlready.ts";
 import type { WorkloadCaller } from "./identity.ts";
 import { latestOnly, passOn, peek } from "./relay.ts";
 
@@ -51,6 +53,8 @@ export interface RunActionsDeps {
   readonly onStartLost: (runner: Runner, runId: string) => void;
   /** A sleeping run's runner was heard so long after its wake was decided. */
   readonly onWoke: (durationMs: number) => void;
+  /** Looks at the sandboxes that are here. False: it could not be done. */
+  readonly takeStock: () => Promise<boolean>;
   /** Whether a runner may tell the platform that it goes on (L6). */
   readonly mayGoOn: (runner: Runner) => Promise<boolean>;
   /** A runner that is ready ahead of time has ended its run by itself. */
@@ -168,8 +172,11 @@ export class RunActions {
       this.#deps.rearm.stillAt(runner, at.runId, at.snapshotId);
     }
     // A restored runner would take SUSPENDED and QUEUED in its own history for the loss of its run.
-    const isRestored = runner?.restoredAt != null && at.snapshotId < runner.restoredAt;
-    if (!isRestored && runner?.runId === at.runId && hasLeft(history.map(({ executionStatus }) => executionStatus))) runners.unbind(runner);
+    const left = hasLeft(history.map(({ executionStatus }) => executionStatus));
+    const found = left && runner !== null ? await foundOut(runner, { runners, takeStock: this.#deps.takeStock }) : runner;
+    if (found === "not_yet") return new Answer({ snapshots: [] } as never, { status: 200 });
+    const isRestored = found?.restoredAt != null && at.snapshotId < found.restoredAt;
+    if (left && !isRestored && found?.runId === at.runId) runners.unbind(found);
     return isRestored && history.length > 1 ? passOn({ ...outcome, body: latestOnly(outcome.body) }) : passOn(outcome);
   }
 
@@ -222,22 +229,6 @@ export class RunActions {
     const isOurs = snapshot.friendlyId > at.snapshotId && snapshot.executionStatus === "EXECUTING";
     return isOurs ? { kind: "ok", status: 200, body: { snapshot, run } } : refusal;
   }
-}
-
-/** What a completion led to, read from the run's latest snapshot; null when it tells of something else. */
-export function completedAlready(
-  at: At,
-  body: unknown,
-  latest: RunExecutionData,
-): { attemptStatus: string; snapshot: unknown; run: unknown } | null {
-  const { snapshot, run } = latest;
-  if (snapshot.friendlyId <= at.snapshotId) return null;
-  const wantsRetry = (body as { completion?: { retry?: unknown } }).completion?.retry !== undefined;
-  if (snapshot.executionStatus === "FINISHED") return { attemptStatus: "RUN_FINISHED", snapshot, run };
-  if (snapshot.executionStatus === "QUEUED" && latest.checkpoint === undefined) return { attemptStatus: "RETRY_QUEUED", snapshot, run };
-  if (snapshot.executionStatus === "EXECUTING" && wantsRetry && latest.completedWaitpoints.length === 0)
-    return { attemptStatus: "RETRY_IMMEDIATELY", snapshot, run };
-  return null;
 }
 
 /** It was made ready ahead of time: for the platform its run sleeps, and what it believes in is over (L8). */
