@@ -34,6 +34,7 @@ describe("simulation", () => {
     "restores",
     "sockets",
     "restarts",
+    "blindRestarts",
     "forgeries",
     "warm",
     "stale",
@@ -52,7 +53,13 @@ describe("simulation", () => {
     ["a runner that had been sent away held its run again by a late word, so the run started nowhere (L12)", "givingUp", 8],
     ["a repeated request for a run took one, although nobody read its answer and its connection said so (L12)", "mixed", 3003],
     ["a runner that died in its second run was held against the attempt of its first, and nobody was told (L8)", "mixed", 11492],
+    ["a restored runner that spoke before it was found was shown its own sleep, and left its run (L8)", "blindRestarts", 45],
     ["a gateway did not start because its first callback was delivered while it read what an earlier one had left", "mixed", 397],
+    ["a memory image was restorable again after its run had gone on in a sandbox that was made ready ahead (L6)", "mixed", 3076],
+    ["a clock that was put back had a sandbox made ready an hour ahead, and it outlived its run (L7)", "mixed", 237],
+    ["a run that had gone on elsewhere fell asleep again, and who was ready for its former sleep stayed (L7)", "mixed", 4502],
+    ["a runner that was ready ahead ended its attempt, and was called all the same (L8)", "mixed", 960],
+    ["a memory image that was asked for while its folder was renamed was taken for damaged and deleted (L11)", "mixed", 3811],
   ])("holds where it once did not: %s", { timeout: LONG_MS }, async ([, profile, seed]) => {
     expect(await failuresOf(seed, 1, profile)).toEqual([]);
   });

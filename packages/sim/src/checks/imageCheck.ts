@@ -45,7 +45,15 @@ export class ImageCheck {
       this.#accepted.add(run.checkpoint.location);
       this.#imageOf.set(run.id, run.checkpoint.location);
     }
-    if (event === "continue") this.#spent.add(this.#imageOf.get(run.id) ?? "");
+    if (event === "continue") this.#goesOn(run, this.#imageOf.get(run.id) ?? "");
+  }
+
+  /** Whoever goes on has consumed the image first. */
+  #goesOn(run: ModelRun, imageId: string): void {
+    this.#spent.add(imageId);
+    const phases = this.#plane.nodes.map((node) => node.graph?.core.memory.list().find(({ id }) => id === imageId)?.phase);
+    const left = phases.find((phase) => phase === "stored" || phase === "reserved");
+    if (left !== undefined) this.#broken("L6", `${run.id} goes on from ${imageId}, which is ${left} still`);
   }
 
   sent(name: string, message: Message): void {

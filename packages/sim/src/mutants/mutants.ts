@@ -4,6 +4,15 @@ import type { Mutant } from "./mutant.ts";
 
 const SUPERVISOR: readonly Mutant[] = [
   {
+    name: "image-outlives-continue",
+    guard: "the image of who was made ready ahead is gone for good before the run goes on",
+    laws: ["L6"],
+    file: "supervisor/src/sleep/earlyWakes.ts",
+    find: "if (runner.ahead?.hasLeft !== true && (await this.#consume(imageId))) return runner;",
+    replace: "if (runner.ahead?.hasLeft !== true) return runner;",
+    profile: "crashes",
+  },
+  {
     name: "cancel-without-runner-id",
     guard: "a runner cancels only its own intent, and no later one by a word about an earlier wait",
     laws: ["L2"],
