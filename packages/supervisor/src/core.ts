@@ -12,7 +12,7 @@ import { Presence } from "./dequeue/presence.ts";
 import { GatewayEvents } from "./gateway/gatewayEvents.ts";
 import { mayGoOn } from "./sleep/ahead.ts";
 import { createSleep, type Sleep } from "./sleepParts.ts";
-import { Sweeper } from "./snapshot/sweeper.ts";
+import type { Sweeper } from "./snapshot/sweeper.ts";
 import { callbackDoor } from "./workload/callbackDoor.ts";
 import { workloadRoutes, type WorkloadCallers } from "./workload/routes.ts";
 import { RunActions } from "./workload/runActions.ts";
@@ -58,7 +58,6 @@ export function createCore(config: SupervisorConfig, deps: CoreDeps): Core {
       heartbeatMs: config.platform.heartbeatMs,
       runIds: () => runners.runIds(),
     }),
-    sweeper: new Sweeper({ ...base, images: kit.images }),
     routes: createRoutes(kit, sleep, care, launch),
     authenticators: {
       sandbox: (request) => kit.identity.ofRequest(request),

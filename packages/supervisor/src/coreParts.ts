@@ -23,6 +23,7 @@ import { NodeCosts } from "./sleep/nodeCosts.ts";
 import { tellWoken } from "./sleep/wakeTeller.ts";
 import { Callbacks } from "./snapshot/callbacks.ts";
 import { ImageKeeper } from "./snapshot/imageKeeper.ts";
+import { Sweeper } from "./snapshot/sweeper.ts";
 import type { Sleep } from "./sleepParts.ts";
 import { signDeploymentToken } from "./workload/deploymentToken.ts";
 import { Identity } from "./workload/identity.ts";
@@ -66,6 +67,7 @@ export function createKit(config: SupervisorConfig, deps: CoreDeps) {
     onUnbound: (runId) => deps.subscriptions.unsubscribe(runId),
   });
   const costs = new NodeCosts();
+  const images = new ImageKeeper({ gateway });
   const identity = new Identity({ runners, token: config.workload.token, log });
   const sockets = new RunnerSockets({ clock, log, identify: (caller) => identity.ofSocket(caller) });
   return {
@@ -84,7 +86,8 @@ export function createKit(config: SupervisorConfig, deps: CoreDeps) {
     room: new NodeRoom({ ...base, ...config.dequeue, costs }),
     costs,
     callbacks: new Callbacks({ workerToken: config.platform.token, random: deps.random }),
-    images: new ImageKeeper({ gateway }),
+    images,
+    sweeper: new Sweeper({ ...base, images }),
     lineages: new Lineages(),
     dropSocket: (runner: Runner): void => sockets.drop(runner),
     notify: (runner: Runner, runId: string): void => void sockets.notify(runner, runId),

@@ -16,7 +16,7 @@ const OFF = { fixedDelayMs: 0, dispatchLimit: 1, holdMs: 60_000, timeoutMs: 60_0
 
 /** Putting waiting runs to sleep. */
 export function createSleep(kit: Kit) {
-  const { config, base, runners, room, state, costs } = kit;
+  const { config, base, runners, room, state, costs, sweeper } = kit;
   const snapshots = config.snapshots.kind === "on" ? config.snapshots : OFF;
   const tell = snapshotTeller({ log: base.log, metrics: base.metrics, timeline: kit.timeline });
   const history = new WaitHistory();
@@ -35,6 +35,7 @@ export function createSleep(kit: Kit) {
     onAsleep: (runner, imageId) => fallAsleep(kit, waits, runner, imageId),
     keepMs: (runId) => (room.can("keep") ? waits.keepMs(runId) : 0),
     onFroze: (frozenMs) => costs.froze(frozenMs),
+    onQuotaExceeded: () => void sweeper.sweep().catch((error: unknown) => base.log.error({ err: error }, "sweeping failed, unforeseen")),
   });
   const intents: Intents = new Intents({
     ...base,

@@ -169,6 +169,19 @@ describe("the gateway fails while a run falls asleep", () => {
     },
   );
 
+  it("because memory images fill their quota: those that no run needs are deleted at once, and the run sleeps at its next try", async () => {
+    await started();
+    const canceled = await node.asleep();
+    const runner = await node.waiting();
+    node.platform.cancel(canceled.runId);
+    node.gatewayLink.failNext(gateway.snapshotInstance, { status: 507, code: "memory_quota_exceeded" });
+    await node.clock.advance(5_500);
+    expect(node.sleepEvents(runner.runId)).toContain("snapshot.failed:quota_exceeded");
+    expect(node.gateway.images.size).toBe(0);
+    await node.clock.advance(20_000);
+    expect(node.platform.status(runner.runId)).toBe("SUSPENDED");
+  });
+
   it("never answers: after the time-out the freeze is cancelled and the task goes on", async () => {
     await started({ env: { TORPOR_SNAPSHOT_TIMEOUT_MS: "10000" } });
     node.gateway.autoFinish = false;

@@ -50,6 +50,8 @@ export interface SleeperDeps {
   readonly keepMs: (runId: string) => number;
   /** A sandbox stood still for so long until its memory was on disk. */
   readonly onFroze: (frozenMs: number) => void;
+  /** Memory images fill what this node gives them: those that no run needs are to go at once. */
+  readonly onQuotaExceeded: () => void;
   /** Fires when this process must not wait any longer. What is held is found again at the next start. */
   readonly stop: AbortSignal;
 }
@@ -248,6 +250,7 @@ export class Sleeper {
     intent.move("fail", { state: "failed", reason });
     this.#deps.tell("snapshot.failed", intent, { reason });
     this.#deps.onEnded(intent, reason);
+    if (reason === "quota_exceeded") this.#deps.onQuotaExceeded();
   }
 
   #untilAnswered<T>(call: () => Promise<CallOutcome<T>>): Promise<CallOutcome<T>> {

@@ -24,13 +24,21 @@ export class Sweeper {
   /** Since when each image is known here (monotonic): its own date is of no use when somebody has put the clock back. */
   #firstSeenMs = new Map<string, number>();
   #supported = true;
+  #working: Promise<void> | null = null;
 
   constructor(deps: SweeperDeps) {
     this.#deps = deps;
   }
 
-  /** Deletes what is dead. An image is kept when the platform cannot be asked. */
-  async sweep(): Promise<void> {
+  /** Deletes what is dead; whoever asks meanwhile waits for the same sweep. An image is kept when the platform cannot be asked. */
+  sweep(): Promise<void> {
+    this.#working ??= this.#sweep().finally(() => {
+      this.#working = null;
+    });
+    return this.#working;
+  }
+
+  async #sweep(): Promise<void> {
     if (!this.#supported) return;
     const { gateway, platform, clock, log, metrics, images: kept } = this.#deps;
     const images = await gateway.images();
