@@ -129,6 +129,7 @@ export function createLaunch(kit: Kit, { intents, waits }: Sleep, { endings }: C
     address,
     notify,
     retire,
+    isImageOurs: (imageId) => kit.images.isAccepted(imageId),
     onLeft: (runner, runId) => void endings.abandoned(runner, runId, "the runner left its run just before it went on"),
     onWoke: (durationMs) => kit.costs.woke(durationMs),
     tellWoken: (woken) => tellWoken({ ...base, timeline }, woken),

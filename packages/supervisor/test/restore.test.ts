@@ -26,6 +26,23 @@ describe("a sleeping run", () => {
     }
   });
 
+  it("whose memory image another node has is given back once, for that one; when it comes again, it starts over", async () => {
+    await started();
+    const runner = await node.asleep();
+    node.kill(); // what is left knows nothing of its image, as a node that never had it
+    node.gatewayLink.failNext(
+      gateway.restoreSnapshot,
+      ...Array.from({ length: 2 }, () => ({ status: 404, code: "memory_image_gone" }) as const),
+    );
+    await node.start();
+    node.platform.wake(runner.runId);
+    await node.clock.advance(2_000);
+    expect(node.platform.run(runner.runId).restoreOutcomes).toEqual([{ outcome: "requeue", reason: "memory_image_elsewhere" }]);
+    node.platform.offerAgain(runner.runId);
+    await node.clock.advance(2_000);
+    expect(node.platform.run(runner.runId).restoreOutcomes.at(-1)).toEqual({ outcome: "fail", reason: "memory_image_gone" });
+  });
+
   it("for which there is no room at the gateway is put back, its image kept", async () => {
     await started();
     const runner = await node.asleep();

@@ -50,6 +50,8 @@ export interface RestorerDeps {
   readonly notify: (runner: Runner, runId: string) => void;
   /** A runner has left its run just before it was continued for it. */
   readonly onLeft: (runner: Runner, runId: string) => void;
+  /** Whether a run fell asleep into this memory image here. */
+  readonly isImageOurs: (imageId: string) => boolean;
   /** Removes a runner whose run is another's now. */
   readonly retire: (runner: Runner) => Promise<void>;
   readonly stop: AbortSignal;
@@ -115,10 +117,13 @@ export class Restorer {
     });
     if (placement.kind === "failed") {
       gate.resolve();
+      // Images are on one node. Whoever never had this one gives the run back once: the node that has it may be the next to ask
+      const isElsewhere =
+        placement.reason === "memory_image_gone" && usedBefore === 0 && !this.#deps.isImageOurs(message.checkpoint.location);
       return {
         kind: "failed",
-        outcome: isFinal(placement.reason) ? "fail" : "requeue",
-        reason: placement.reason,
+        outcome: isFinal(placement.reason) && !isElsewhere ? "fail" : "requeue",
+        reason: isElsewhere ? "memory_image_elsewhere" : placement.reason,
         message: placement.message,
       };
     }
