@@ -27,7 +27,7 @@ export const STORY: readonly StoryRun[] = [
     ends: "COMPLETED",
     proves: "somebody outside wakes a run",
   },
-  { label: "parent", task: "parent", payload: { seconds: 8 }, ends: "COMPLETED", proves: "a parent sleeps while its four children sleep" },
+  { label: "parent", task: "parent", payload: { seconds: 12 }, ends: "COMPLETED", proves: "a parent sleeps while its four children sleep" },
   { label: "flaky", task: "flaky", payload: {}, ends: "COMPLETED", proves: "two failures, each retried later, then success" },
   {
     label: "cancelled",
