@@ -97,6 +97,7 @@ function createRoutes(kit: Kit, { intents, waits, rearm, noSleepReason }: Sleep,
   return workloadRoutes({
     actions,
     intents,
+    rearm,
     runners,
     platform: base.platform,
     forwardDebugLogs: config.runner.sendDebugLogs,

@@ -46,6 +46,18 @@ describe("the supervisor is killed and started again", () => {
     expect(node.sleepEvents(runner.runId)).toEqual([]);
   });
 
+  it("a runner whose wish to sleep was lost on the way sleeps all the same (L3)", async () => {
+    await started();
+    const runner = await node.executing();
+    runner.snapshotId = node.platform.block(runner.runId);
+    for (let poll = 0; poll < 12; poll++) {
+      await runner.since();
+      await node.clock.advance(1_000);
+    }
+    await node.clock.advance(60_000);
+    expect(node.platform.status(runner.runId)).toBe("SUSPENDED");
+  });
+
   it("a run whose wait ends just as it would be armed again is not armed", async () => {
     await started();
     const runner = await node.waiting();

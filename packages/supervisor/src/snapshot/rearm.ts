@@ -1,8 +1,8 @@
 // Intents that nobody remembers.
 //
-// A runner asks once to be put to sleep and never again for the same wait. After a restart of this process it just goes on
-// polling, at a snapshot about which we know nothing. It is put to sleep when
-//   - it was found at a start (of every other runner we know what it has asked for),
+// A runner asks once to be put to sleep and never again for the same wait. When its request is lost on the way, or this process
+// was started since, it just goes on polling, at a snapshot about which we know nothing. It is put to sleep when
+//   - it has not asked this process for that snapshot (then what became of the intent is known),
 //   - it has been at this snapshot for `PATIENCE_MS` since we first heard of it: a runner that had not asked yet does so
 //     within that time, because it asks as soon as its task can be suspended,
 //   - and the platform says that the run waits there.
@@ -31,7 +31,7 @@ export interface RearmDeps {
   readonly enabled: () => boolean;
 }
 
-/** Arms the intents of runners that were found at a start. */
+/** Arms the intents of runners whose wish to sleep has not come to us. */
 export class Rearm {
   readonly #deps: RearmDeps;
   readonly #watches = new WeakMap<Runner, Watch>();
@@ -40,9 +40,14 @@ export class Rearm {
     this.#deps = deps;
   }
 
+  /** The runner asked to be put to sleep at this snapshot. */
+  asked(runner: Runner, snapshotId: string): void {
+    this.#watches.set(runner, { snapshotId, sinceMs: this.#deps.clock.monotonicMs(), asked: true });
+  }
+
   /** The runner asked for news of its run and there is none: it is still at this snapshot. */
   stillAt(runner: Runner, runId: string, snapshotId: string): void {
-    if (!runner.adopted || runner.runId !== runId || !this.#deps.enabled() || this.#deps.intents.of(runId) !== undefined) return;
+    if (runner.runId !== runId || !this.#deps.enabled() || this.#deps.intents.of(runId) !== undefined) return;
     const nowMs = this.#deps.clock.monotonicMs();
     let watch = this.#watches.get(runner);
     if (watch?.snapshotId !== snapshotId) {

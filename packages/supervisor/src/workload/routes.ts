@@ -5,6 +5,7 @@ import type { Platform } from "../platform/platform.ts";
 import type { Runners } from "../runners/runners.ts";
 import type { CallbackVerdict } from "../snapshot/callbacks.ts";
 import type { Intents } from "../snapshot/intents.ts";
+import type { Rearm } from "../snapshot/rearm.ts";
 import type { WorkloadCaller } from "./identity.ts";
 import { verbatim } from "./relay.ts";
 import type { RunActions } from "./runActions.ts";
@@ -28,6 +29,7 @@ export const CALLBACK_PATH = snapshotComplete.path;
 export interface WorkloadDeps {
   readonly actions: RunActions;
   readonly intents: Intents;
+  readonly rearm: Rearm;
   readonly runners: Runners;
   readonly platform: Platform;
   readonly forwardDebugLogs: boolean;
@@ -102,6 +104,7 @@ function suspend(
   if (reason !== null) return refuse(`Cannot suspend ${at.runId}: ${reason}; it waits in memory`);
   if (deps.runners.bind(runner, at.runId) === "held_by_other") return refuse(`Cannot suspend ${at.runId}: another runner has it`);
   if (runner.ahead !== null) return { ok: true }; // repeated from before it slept
+  deps.rearm.asked(runner, at.snapshotId);
   deps.intents.schedule({ runId: at.runId, runnerId: runner.name, snapshotId: at.snapshotId }, { why: "asked" });
   return { ok: true };
 }
