@@ -48,6 +48,7 @@ describe("simulation", () => {
 
   it.for<readonly [why: string, profile: ProfileName, seed: number]>([
     ["a wish to sleep that was lost on its way left its run awake (L3)", "sockets", 3129],
+    ["a runner was frozen amid a request that had come before a new supervisor knew it (L1)", "mixed", 2240],
     ["a commit that was repeated while the original was being destroyed made the image restorable too early (L5)", "mixed", 507],
     ["an image outlived its run for an hour after somebody had put the clock back (L7)", "mixed", 260],
     ["a late completion of an earlier attempt cancelled the sleep of the next one (L2)", "stale", 17],

@@ -154,13 +154,10 @@ async function onNotify({ base, runners, notify, early }: Kit, { intents }: Slee
 }
 
 function trackRequest(
-  { identity }: Kit,
+  { identity, runners }: Kit,
   headers: Readonly<Record<string, string | string[] | undefined>>,
   remoteAddress: string,
 ): () => void {
   const claim = headers[WORKLOAD_HEADERS.runnerId];
-  const runner = identity.peek(typeof claim === "string" ? claim : undefined, remoteAddress);
-  if (runner === undefined) return () => {};
-  runner.openRequests++;
-  return () => void runner.openRequests--;
+  return runners.requestOpened(() => identity.peek(typeof claim === "string" ? claim : undefined, remoteAddress));
 }

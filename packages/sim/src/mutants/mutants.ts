@@ -89,7 +89,7 @@ const SUPERVISOR: readonly Mutant[] = [
     guard: "nobody is frozen amid a request of his own",
     laws: ["L1"],
     file: "supervisor/src/snapshot/waits.ts",
-    find: "while (runner.openRequests > 0) {",
+    find: "while (runners.openRequestsOf(runner) > 0) {",
     replace: "while (false) {",
     profile: "givingUp",
   },

@@ -75,7 +75,6 @@ export class Runner {
   snapshotId: string | null = null;
   /** Its completion is on the way: it has done with the run and is not to be disturbed. */
   completing = false;
-  openRequests = 0;
   /** Monotonic. */
   readonly createdMs: number;
   heardMs: number;

@@ -36,6 +36,7 @@ export class Runners {
   readonly #byRun = new Map<string, Runner>();
   readonly #byAddress = new Map<string, Runner>();
   readonly #sentAway = new Set<string>();
+  readonly #open = new Set<{ readonly whose: () => Runner | undefined }>();
 
   constructor(options: RunnersOptions) {
     this.#options = options;
@@ -53,6 +54,18 @@ export class Runners {
 
   get(name: string): Runner | undefined {
     return this.#byName.get(name);
+  }
+
+  /** A request has come. Whose it is, is asked when it matters: it may have come before its runner was known. Returns its end. */
+  requestOpened(whose: () => Runner | undefined): () => void {
+    const request = { whose };
+    this.#open.add(request);
+    return () => void this.#open.delete(request);
+  }
+
+  /** How many requests of a runner are not answered yet. */
+  openRequestsOf(runner: Runner): number {
+    return [...this.#open].filter(({ whose }) => whose() === runner).length;
   }
 
   /** The runner that answers to a name now. */

@@ -99,7 +99,7 @@ export class Sleeper {
     const runner = this.#deps.runners.get(intent.runnerId);
     if (runner === undefined) return this.#fail(intent, "sandbox_gone");
     if (!(await this.#stillWaits(intent))) return;
-    const quiet = await untilQuiet(this.#deps.clock, intent, runner);
+    const quiet = await untilQuiet(this.#deps, intent, runner);
     if (quiet === "busy") this.#fail(intent, "runner_busy");
     if (quiet !== "quiet") return;
     const stopHeartbeats = heartbeatFor(intent, this.#deps);

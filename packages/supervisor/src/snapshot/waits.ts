@@ -1,5 +1,6 @@
 import { sleep, type Clock } from "@torpor/kernel";
 import type { Runner } from "../runners/runner.ts";
+import type { Runners } from "../runners/runners.ts";
 import type { ExpectedCallback, SnapshotResult } from "./callbacks.ts";
 import type { Intent } from "./intent.ts";
 
@@ -7,9 +8,13 @@ const QUIET_POLL_MS = 50;
 const QUIET_WITHIN_MS = 5_000;
 
 /** Waits until a runner has no request open here: frozen amid one, it would find a dead connection and an answer it never read. */
-export async function untilQuiet(clock: Clock, intent: Intent, runner: Runner): Promise<"quiet" | "busy" | "canceled"> {
+export async function untilQuiet(
+  { clock, runners }: { readonly clock: Clock; readonly runners: Runners },
+  intent: Intent,
+  runner: Runner,
+): Promise<"quiet" | "busy" | "canceled"> {
   const untilMs = clock.monotonicMs() + QUIET_WITHIN_MS;
-  while (runner.openRequests > 0) {
+  while (runners.openRequestsOf(runner) > 0) {
     if (clock.monotonicMs() > untilMs) return "busy";
     await sleep(clock, QUIET_POLL_MS, intent.signal);
     if (intent.signal.aborted) return "canceled";
