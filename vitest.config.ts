@@ -1,6 +1,6 @@
 import { defineConfig } from "vitest/config";
 
-/** Two kinds of tests: those of a package run side by side, those of a whole plane one after another, since they measure a machine. */
+/** Three kinds of tests: those of a package run side by side, those of a whole plane one after another, since they measure a machine; the simulation takes all of it, after them. */
 export default defineConfig({
   test: {
     testTimeout: 30_000,
@@ -12,6 +12,16 @@ export default defineConfig({
         test: {
           name: "packages",
           include: ["packages/*/src/**/*.test.ts", "packages/*/test/**/*.test.ts", "scripts/**/*.test.ts"],
+          exclude: ["packages/sim/**", "**/node_modules/**"],
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: "simulation",
+          include: ["packages/sim/src/**/*.test.ts"],
+          fileParallelism: false,
+          sequence: { groupOrder: 1 },
         },
       },
       {

@@ -38,7 +38,7 @@ describe("in a race over a batch", () => {
         () => addItem(scene, batchId, 0, { parent }),
         () => parent.tryComplete(failure(parent.runId, userError("gave up"), 0)),
       );
-      expect(await edges(parent)).toBe(0);
+      await expect.poll(() => edges(parent)).toBe(0);
       await parent.start();
     });
     await finishChildren(scene);

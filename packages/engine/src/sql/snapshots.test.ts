@@ -68,7 +68,7 @@ describe("the one writer of execution statuses", () => {
       appendSnapshot(tx, finish(run, "000000stale"));
     });
     await expect(work).rejects.toThrow(/division by zero/);
-    expect(await db.query(FOOTPRINT, [runId])).toEqual([{ snapshots: 1, ready: 1, slots: 0, timers: 0 }]);
+    await expect.poll(() => db.query(FOOTPRINT, [runId])).toEqual([{ snapshots: 1, ready: 1, slots: 0, timers: 0 }]);
   });
 
   it("takes the run out of the queue, frees its slot and disarms its timers as its status says", async () => {
