@@ -4,6 +4,7 @@ import type { TimelineLineView } from "@torpor/contracts";
 import { startBenchPlane, type BenchPlane } from "./lib/benchPlane.ts";
 import { figures, medianAndP95 } from "./lib/figures.ts";
 import { machineLine } from "./lib/machine.ts";
+import { pause } from "./lib/patience.ts";
 
 const cycles = Number(process.argv[process.argv.indexOf("--cycles") + 1]) || 50;
 /** Beyond the longest break-even there is, so that the run surely sleeps. */
@@ -74,10 +75,6 @@ function wakeOf(output: unknown, sinceMs: number, events: readonly TimelineLineV
 async function settled(plane: BenchPlane, runId: string): Promise<readonly TimelineLineView[]> {
   await pause(1_000);
   return await plane.timeline(runId);
-}
-
-function pause(delayMs: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, delayMs));
 }
 
 function print({ machine, timers, tokens }: { machine: string; timers: readonly Wake[]; tokens: readonly Wake[] }): void {
