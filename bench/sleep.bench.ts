@@ -32,6 +32,7 @@ const env = {
   PATH: process.env["PATH"] ?? "",
   COMPUTE_SNAPSHOT_DELAY_MS: "500",
   TORPOR_GATEWAY_TEMPLATES: "off", // each start that is measured here boots
+  TRIGGER_WARM_START_KEEPALIVE_MS: "0", // and leaves when its run has ended
   TORPOR_RUNSC: process.env["TORPOR_RUNSC"] ?? "",
 };
 const results = {
