@@ -39,6 +39,7 @@ const RUN_LIMIT_MS = 120_000;
 export async function startBenchPlane(options: BenchPlaneOptions): Promise<BenchPlane> {
   const { repoDir, stateDir, driver, env, project = "examples/nap", splitNode = false } = options;
   const scope = new Scope();
+  closeWhenAsked(scope);
   const dataDir = mkdtempSync(join(stateDir, "bench-"));
   scope.defer(() => rmSync(dataDir, { recursive: true, force: true }));
   const say = (text: string): void => console.error(text);
@@ -77,6 +78,18 @@ export async function startBenchPlane(options: BenchPlaneOptions): Promise<Bench
     },
     close: () => scope.close(),
   };
+}
+
+/** A measurement that is cut off leaves no plane behind. */
+function closeWhenAsked(scope: Scope): void {
+  const close = (): void => {
+    console.error("stopping");
+    void scope.close().finally(() => process.exit(130));
+  };
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    process.once(signal, close);
+    scope.defer(() => void process.removeListener(signal, close));
+  }
 }
 
 async function pollUntil<T>(look: () => Promise<T>, done: (seen: T) => boolean, limitMs: number): Promise<T> {
