@@ -13,6 +13,7 @@ export default defineConfig({
           name: "packages",
           include: ["packages/*/src/**/*.test.ts", "packages/*/test/**/*.test.ts", "scripts/**/*.test.ts"],
           exclude: ["packages/sim/**", "**/node_modules/**"],
+          maxWorkers: "100%", // many of them wait for a database
         },
       },
       {
