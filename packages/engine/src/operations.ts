@@ -9,6 +9,7 @@ import * as deploys from "./operations/deploy.ts";
 import type { Dispatcher } from "./operations/dispatcher.ts";
 import * as history from "./operations/history.ts";
 import { updateMetadata } from "./operations/metadata.ts";
+import { NodesHeard } from "./operations/nodes.ts";
 import * as projects from "./operations/projects.ts";
 import * as queues from "./operations/queues.ts";
 import * as runs from "./operations/runs.ts";
@@ -19,6 +20,7 @@ import { trigger } from "./operations/trigger.ts";
 import * as waits from "./operations/waits.ts";
 import { wireResult } from "./operations/wire.ts";
 import { liveLocations } from "./sql/checkpoints.ts";
+import { touchNode } from "./sql/nodes.ts";
 import * as projectRows from "./sql/projects.ts";
 import { readChildren, readRunView } from "./sql/runViews.ts";
 import { beat, runExists } from "./sql/runs.ts";
@@ -68,8 +70,12 @@ function forEnvironments(core: Core, vault: projects.Vault): EngineForEnvironmen
 }
 
 function forWorkers(core: Core, dispatcher: Dispatcher, vault: projects.Vault): EngineForWorkers {
+  const nodes = new NodesHeard(core);
   return {
-    dequeue: (worker, options) => dispatcher.dequeue(worker, options),
+    async dequeue(worker, options) {
+      await nodes.heard(worker);
+      return await dispatcher.dequeue(worker, options);
+    },
     startAttempt: (worker, runId, snapshotId) => startAttempt(core, vault.key, worker, runId, snapshotId),
     completeAttempt: (worker, runId, snapshotId, completion, options) =>
       completeAttempt(core, worker, runId, snapshotId, completion, options.forceRequeue),
@@ -86,7 +92,7 @@ function forWorkers(core: Core, dispatcher: Dispatcher, vault: projects.Vault): 
     release: (worker, runId, snapshotId, reason) => sleep.release(core, worker, runId, snapshotId, reason),
     addTimeline: (worker, runId, events) => runs.addTimeline(core, worker, runId, events),
     liveCheckpoints: (_worker, locations) => liveLocations(core.db, locations),
-    touchInstance: (worker, facts) => projectRows.touchInstance(core.db, worker.workerGroupId, worker.instanceName, facts, now(core)),
+    touchInstance: (worker, facts) => touchNode(core.db, worker, facts, now(core)),
   };
 }
 

@@ -132,7 +132,8 @@ export class World {
   }
 
   async #take(): Promise<void> {
-    const held = await this.#plane.worker("node", this.#engine).tryTake();
+    // A sleeping run is for its own node alone, until that is lost
+    const held = await this.#plane.worker(`node-${this.#deeds % 2}`, this.#engine).tryTake();
     if (held !== undefined) this.held.push(held);
   }
 

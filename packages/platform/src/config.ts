@@ -71,6 +71,11 @@ const EnvSchema = z.object({
   TORPOR_STALL_SUSPENDED_MS: Ms(600_000),
   /** A cancelled run whose runner does not confirm is finished after this. */
   TORPOR_STALL_PENDING_CANCEL_MS: Ms(60_000),
+  /**
+   * A node of which nothing was heard for so long leaves the runs that sleep on it to others, where they start over. Four of a node's
+   * heartbeats; longer than a restart takes.
+   */
+  TORPOR_NODE_LOST_AFTER_MS: Ms(120_000, 1000),
   /** How often runners send heartbeats; a third or less of the time after which they count as stalled. */
   TORPOR_HEARTBEAT_INTERVAL_MS: Ms(20_000),
   /** Failed attempts that are due again sooner than this stay with their runner. */
@@ -140,6 +145,7 @@ function engineOf(e: Env) {
       suspendedMs: e.TORPOR_STALL_SUSPENDED_MS,
       pendingCancelMs: e.TORPOR_STALL_PENDING_CANCEL_MS,
     },
+    nodeLostAfterMs: e.TORPOR_NODE_LOST_AFTER_MS,
     heartbeatIntervalMs: e.TORPOR_HEARTBEAT_INTERVAL_MS,
     completion: { retryImmediatelyBelowMs: e.TORPOR_RETRY_IMMEDIATELY_BELOW_MS },
     giveBack: { budget: e.TORPOR_MAX_HAND_OUTS },

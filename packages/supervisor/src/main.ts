@@ -1,6 +1,6 @@
 // The supervisor as a process of its own. Only this file touches `process`.
 import { hostname } from "node:os";
-import { randomText, systemClock, systemRandom } from "@torpor/kernel";
+import { systemClock, systemRandom } from "@torpor/kernel";
 import { createLog, createMetrics } from "@torpor/observe";
 import { ConfigError, readConfig, type SupervisorConfig } from "./config.ts";
 import { startSupervisor } from "./supervisor.ts";
@@ -14,7 +14,8 @@ const EXIT_MARGIN_MS = 2_000;
 export async function main(env: NodeJS.ProcessEnv): Promise<number> {
   let config: SupervisorConfig;
   try {
-    config = readConfig(env, { instanceName: () => `${hostname()}-${randomText(systemRandom, 6)}` });
+    // The same at each start: runs that sleep here are for the node of this name
+    config = readConfig(env, { instanceName: hostname });
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     process.stderr.write(`${error.message}\n`);

@@ -20,6 +20,11 @@ export interface EngineSettings {
   readonly idempotencyKeyTtlMs: number;
   /** Time to live of runs in development environments that name none (seconds). */
   readonly developmentTtlSeconds: number;
+  /**
+   * A node of which nothing was heard for so long leaves the runs that sleep on it to others (ms): four of a supervisor's heartbeats
+   * (30 s). Longer than a restart takes, because what others cannot restore starts over.
+   */
+  readonly nodeLostAfterMs: number;
   /** Heartbeat interval that runs are told (ms); a third or less of the executing stall time. */
   readonly heartbeatIntervalMs: number;
   /** Lines that nodes may add to one run. */
@@ -56,6 +61,7 @@ export const DEFAULT_SETTINGS: Omit<EngineSettings, "encryptionKey"> = {
   environmentBurstFactor: 2,
   idempotencyKeyTtlMs: 30 * 24 * 3_600_000,
   developmentTtlSeconds: 600,
+  nodeLostAfterMs: 120_000,
   heartbeatIntervalMs: 20_000,
   timelineLinesPerRun: 2000,
   promoteBatchSize: 100,

@@ -1,6 +1,7 @@
 import type { DequeuedMessage } from "@torpor/contracts";
 import type { Timer } from "@torpor/kernel";
 import type { DequeueOptions, WorkerRef } from "../api.ts";
+import { nodeOf } from "../domain/nodes.ts";
 import { handOutRound, type Round } from "./handOut.ts";
 import type { Core } from "./core.ts";
 
@@ -10,6 +11,7 @@ import type { Core } from "./core.ts";
 //   H2  Nobody polls: a look follows a new waiter, a wake (ready, room), or the time of the next run that is known.
 //   H3  A wake that arrives during a look is followed by another look, so none is lost.
 //   H4  Room under a limit matters only if the last look left somebody out because of it.
+//   H5  A run whose memory image is on a node goes to that node's waiters; to others from the time that the node counts as lost.
 
 interface Waiter {
   readonly worker: WorkerRef;
@@ -108,7 +110,7 @@ export class Dispatcher {
   }
 
   async #lookOnce(): Promise<void> {
-    const waiters = [...this.#waiters].slice(0, MAX_PER_ROUND);
+    const waiters = inRound([...this.#waiters]);
     if (waiters.length === 0) return;
     try {
       const round = await handOutRound(
@@ -125,15 +127,15 @@ export class Dispatcher {
 
   #settle(waiters: readonly Waiter[], round: Round): void {
     this.#wasBlocked = round.isBlocked;
-    round.messages.forEach((message, at) => {
-      const waiter = waiters[at];
-      if (waiter === undefined) return;
+    for (const { to, message } of round.handed) {
+      const waiter = waiters[to];
+      if (waiter === undefined) continue;
       // Left while the look was in flight: the run is his, and nobody would start it.
       if (waiter.isGone()) this.#return(waiter.worker, message);
       else waiter.answer([message]);
-    });
+    }
     if (this.#waiters.size === 0) return;
-    if (round.messages.length > 0) this.#lookAgain = true;
+    if (round.handed.length > 0) this.#lookAgain = true;
     else if (round.again) this.#wakeIn(AGAIN_MS);
     if (round.nextAt !== null) this.#wakeIn(Math.max(0, round.nextAt.getTime() - this.#core.clock.nowMs()));
   }
@@ -162,4 +164,12 @@ export class Dispatcher {
       this.ready();
     });
   }
+}
+
+/** Whose turn it is in one look: who has waited longest, and of each node somebody, since a run may be for it alone. */
+function inRound(waiters: readonly Waiter[]): readonly Waiter[] {
+  if (waiters.length <= MAX_PER_ROUND) return waiters;
+  const first = new Map(waiters.toReversed().map((waiter) => [nodeOf(waiter.worker), waiter]));
+  const others = waiters.filter((waiter) => first.get(nodeOf(waiter.worker)) !== waiter);
+  return [...first.values(), ...others.slice(0, Math.max(0, MAX_PER_ROUND - first.size))];
 }

@@ -1,6 +1,7 @@
 import type { DequeuedMessage } from "@torpor/contracts";
 import type { WorkerRef } from "../api.ts";
 import { decideHandOut, type HandOutDecision } from "../domain/handOut.ts";
+import { matchTakers, nodeName, nodeOf } from "../domain/nodes.ts";
 import { readCheckpoints, type CheckpointRow } from "../sql/checkpoints.ts";
 import { completedWaitpoints, type CompletedRow } from "../sql/completed.ts";
 import type { Transaction } from "../sql/database.ts";
@@ -10,10 +11,16 @@ import { advance } from "./advance.ts";
 import { now, type Core } from "./core.ts";
 import { wireMessage } from "./wire.ts";
 
+export interface HandedOut {
+  /** Index among the workers of the round. */
+  readonly to: number;
+  readonly message: DequeuedMessage;
+}
+
 /** What one look into the queues gave. */
 export interface Round {
-  /** One for each worker that got something, in the order of the workers. */
-  readonly messages: readonly DequeuedMessage[];
+  /** What was handed out, and to which of the workers. */
+  readonly handed: readonly HandedOut[];
   /** Look again at once: something was taken out of the way, or was held by somebody. */
   readonly again: boolean;
   /** Somebody is ready but under a limit that is reached. */
@@ -26,18 +33,42 @@ export interface Round {
 export async function handOutRound(core: Core, workers: readonly WorkerRef[]): Promise<Round> {
   return core.db.transaction(async (tx) => {
     const at = now(core);
-    const { environmentConcurrencyLimit: limit, environmentBurstFactor: burst } = core.settings;
-    const pick = await pickReady(tx, at, workers.length, { limit, burst });
-    const [runs, nextAt] = await Promise.all([
-      pick.runIds.length === 0 ? [] : lockQueued(tx, pick.runIds),
-      pick.runIds.length < workers.length ? nextReadyAt(tx, at) : null,
+    const pick = await pickReady(tx, { ...pickSettings(core), now: at, asking: countNodes(workers) });
+    const isAllGiven = pick.runs.length === workers.length;
+    const [runs, nextReady] = await Promise.all([
+      pick.runs.length === 0
+        ? []
+        : lockQueued(
+            tx,
+            pick.runs.map((run) => run.runId),
+          ),
+      isAllGiven ? null : nextReadyAt(tx, at),
     ]);
-    if (pick.runIds.length === 0) return { messages: [], again: false, isBlocked: pick.isBlocked, nextAt };
+    const rest = { isBlocked: pick.isBlocked, nextAt: earlier(nextReady, pick.nextLostAt) };
+    if (pick.runs.length === 0) return { handed: [], again: false, ...rest };
     const sleep = await sleepFacts(tx, runs);
-    const messages = await Promise.all(assign(runs, workers).map((one) => act(core, tx, one, sleep, at)));
-    const handed = messages.filter((message) => message !== undefined);
-    return { messages: handed, again: handed.length < pick.runIds.length, isBlocked: pick.isBlocked, nextAt };
+    const homes = new Map(pick.runs.map((run) => [run.runId, run.node]));
+    const results = await Promise.all(assign(runs, homes, workers).map((one) => act(core, tx, one, sleep, at)));
+    const handed = results.filter((one) => one !== undefined);
+    return { handed, again: handed.length < pick.runs.length, ...rest };
   });
+}
+
+function pickSettings(core: Core) {
+  const { environmentConcurrencyLimit: limit, environmentBurstFactor: burst, nodeLostAfterMs } = core.settings;
+  return { limit, burst, nodeLostAfterMs };
+}
+
+/** How many of the workers are of each node. */
+function countNodes(workers: readonly WorkerRef[]): Map<string, number> {
+  const counts = new Map<string, number>();
+  for (const node of workers.map(nodeOf)) counts.set(node, (counts.get(node) ?? 0) + 1);
+  return counts;
+}
+
+function earlier(a: Date | null, b: Date | null): Date | null {
+  if (a === null || b === null) return a ?? b;
+  return a < b ? a : b;
 }
 
 interface SleepFacts {
@@ -64,15 +95,21 @@ async function sleepFacts(tx: Transaction, runs: readonly QueuedRun[]): Promise<
 interface Assignment {
   readonly queued: QueuedRun;
   readonly decision: HandOutDecision;
-  readonly worker: WorkerRef | undefined;
+  readonly to: { readonly at: number; readonly worker: WorkerRef } | undefined;
 }
 
-/** Decides for each run, and gives those that are handed out to the workers in turn. */
-function assign(runs: readonly QueuedRun[], workers: readonly WorkerRef[]): Assignment[] {
-  let next = 0;
-  return runs.map((queued) => {
-    const decision = decide(queued);
-    return { queued, decision, worker: decision.kind === "handOut" ? workers[next++] : undefined };
+/** Decides for each run, and gives those that are handed out to the workers: to the one node that must have it, or in turn. */
+function assign(runs: readonly QueuedRun[], homes: ReadonlyMap<string, string | null>, workers: readonly WorkerRef[]): Assignment[] {
+  const decided = runs.map((queued) => ({ queued, decision: decide(queued) }));
+  const leaving = decided.filter(({ decision }) => decision.kind === "handOut");
+  const takers = matchTakers(
+    leaving.map(({ queued }) => homes.get(queued.id) ?? null),
+    workers.map(nodeOf),
+  );
+  return decided.map((one) => {
+    const at = takers[leaving.indexOf(one)];
+    const worker = at === undefined ? undefined : workers[at];
+    return { ...one, to: at === undefined || worker === undefined ? undefined : { at, worker } };
   });
 }
 
@@ -90,19 +127,19 @@ function decide(queued: QueuedRun): HandOutDecision {
   });
 }
 
-async function act(core: Core, tx: Transaction, assignment: Assignment, sleep: SleepFacts, at: Date): Promise<DequeuedMessage | undefined> {
-  const { queued, decision, worker } = assignment;
+async function act(core: Core, tx: Transaction, assignment: Assignment, sleep: SleepFacts, at: Date): Promise<HandedOut | undefined> {
+  const { queued, decision, to } = assignment;
   if (decision.kind === "park") {
     advance(core, tx, queued, "park", { at, description: decision.reason });
     return undefined;
   }
-  if (worker === undefined) return undefined; // more were locked than asked for: they stay ready
+  if (to === undefined) return undefined; // more were locked than asked for: they stay ready
   const isFirst = queued.first_dequeued_at === null;
   const checkpoint = queued.checkpoint_id === null ? undefined : sleep.checkpoints.get(queued.checkpoint_id);
   const run: RunRow = advance(core, tx, queued, "dequeue", {
     at,
-    description: checkpoint === undefined ? "Handed to a node" : "Handed to a node, to be restored",
-    worker,
+    description: describe(checkpoint, to.worker),
+    worker: to.worker,
     patch: {
       deployment_id: decision.deployment.id,
       version: decision.deployment.version,
@@ -113,7 +150,7 @@ async function act(core: Core, tx: Transaction, assignment: Assignment, sleep: S
       ...(isFirst ? { first_dequeued_at: at } : {}),
     },
   });
-  return wireMessage({
+  const message = wireMessage({
     run: { ...run, machine: decision.machine, deployment_id: decision.deployment.id },
     at,
     image: queued.d_image,
@@ -127,4 +164,11 @@ async function act(core: Core, tx: Transaction, assignment: Assignment, sleep: S
     projectId: queued.project_id,
     masterQueue: "main",
   });
+  return { to: to.at, message };
+}
+
+function describe(checkpoint: CheckpointRow | undefined, worker: WorkerRef): string {
+  if (checkpoint === undefined) return "Handed to a node";
+  if (checkpoint.node === null || checkpoint.node === nodeOf(worker)) return "Handed to a node, to be restored";
+  return `Handed to another node, to be restored: ${nodeName(checkpoint.node)}, which has its memory image, is not heard of any more`;
 }

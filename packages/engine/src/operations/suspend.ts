@@ -1,6 +1,7 @@
 import type { CheckpointInput, ExecutionResult, RestoreOutcomeBody } from "@torpor/contracts";
 import type { Refusal, SuspensionOutcome, WorkerRef } from "../api.ts";
 import { friendly, newId } from "../domain/ids.ts";
+import { nodeOf } from "../domain/nodes.ts";
 import { decideGiveBack } from "../domain/queueing.ts";
 import { nextStep } from "../domain/transitions.ts";
 import { insertCheckpoint } from "../sql/checkpoints.ts";
@@ -9,6 +10,7 @@ import { lockRun, runExists, type RunRow } from "../sql/runs.ts";
 import { addRunEvents } from "../sql/timeline.ts";
 import { advance } from "./advance.ts";
 import { idBody, notFound, now, refuse, type Core } from "./core.ts";
+import { imageIsElsewhere, MEMORY_IMAGE_ELSEWHERE } from "./elsewhere.ts";
 import { finishRun } from "./finish.ts";
 import { internalError } from "../domain/runErrors.ts";
 
@@ -53,7 +55,9 @@ export async function completeSuspension(
       return { kind: "discarded", reason: `the execution status is ${run.execution_status}` };
     const at = now(core);
     const checkpointId = newId(at.getTime(), core.random);
-    await insertCheckpoint(tx, checkpointId, run.id, result.checkpoint, at);
+    // Images of compute gateways lie on their node; the other kinds are in a registry that every node reaches.
+    const node = result.checkpoint.type === "COMPUTE" ? nodeOf(worker) : null;
+    await insertCheckpoint(tx, { ...result.checkpoint, id: checkpointId, runId: run.id, node, at });
     advance(core, tx, run, "suspend", { at, description: "Asleep", checkpointId, worker });
     return { kind: "accepted", checkpointId: friendly("checkpoint", checkpointId) };
   });
@@ -104,7 +108,8 @@ export async function release(
 
 /**
  * What a failed restore means.
- * - requeue: the node could not, another may: back to the queue with the checkpoint, on the budget of hand-outs.
+ * - requeue: the node could not, another may: back to the queue with the checkpoint, on the budget of hand-outs. That its memory
+ *   image is elsewhere costs no hand-out while the node that has it is there, and is as fail when that one is lost.
  * - fail: the memory image was refused (corrupt, of another machine): the attempt is started over without it, if attempts
  *   are left; the reason stands in the timeline and, if none is left, in the run's error (L11).
  * - fallback: it is to begin afresh. A run that has not begun goes back to the queue; one that slept is started over, as
@@ -122,10 +127,19 @@ export async function restoreOutcome(
     if ("kind" in run) return run;
     const why = outcome.message === undefined ? outcome.reason : `${outcome.reason}: ${outcome.message}`;
     const hasSlept = run.checkpoint_id !== null;
-    if (outcome.outcome !== "requeue" && hasSlept) await startOver(core, tx, run, why, worker);
+    if (outcome.outcome === "requeue" && outcome.reason === MEMORY_IMAGE_ELSEWHERE && hasSlept) await lookElsewhere(core, tx, run, worker);
+    else if (outcome.outcome !== "requeue" && hasSlept) await startOver(core, tx, run, why, worker);
     else await giveBack(core, tx, run, `Not restored: ${outcome.reason}`, worker);
     return { kind: "noted" };
   });
+}
+
+async function lookElsewhere(core: Core, tx: Transaction, run: RunRow, worker: WorkerRef): Promise<void> {
+  const decision = await imageIsElsewhere(core, tx, run, worker);
+  if (decision.kind === "startOver") return await startOver(core, tx, run, decision.why, worker);
+  const description = `Not restored: ${MEMORY_IMAGE_ELSEWHERE}`;
+  if (decision.kind === "waitForHome") advance(core, tx, run, "giveBack", { at: now(core), description, worker });
+  else await giveBack(core, tx, run, description, worker);
 }
 
 async function lockHandedOut(tx: Transaction, runId: string, snapshotId: string, verb: string): Promise<RunRow | Refusal> {

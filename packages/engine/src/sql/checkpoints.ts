@@ -7,18 +7,24 @@ export interface CheckpointRow {
   readonly location: string;
   readonly image_ref: string | null;
   readonly reason: string | null;
+  /** The node that has it; null where that is not known or does not matter. */
+  readonly node: string | null;
 }
 
 const INSERT = sql(
   "checkpoint_insert",
-  "insert into checkpoints (id, run_id, type, location, image_ref, reason, created_at) values ($1, $2, $3, $4, $5, $6, $7)",
+  "insert into checkpoints (id, run_id, type, location, image_ref, reason, created_at, node) values ($1, $2, $3, $4, $5, $6, $7, $8)",
 );
 
-export async function insertCheckpoint(db: Queryable, id: string, runId: string, input: CheckpointInput, at: Date): Promise<void> {
-  await db.query(INSERT, [id, runId, input.type, input.location, input.imageRef ?? null, input.reason ?? null, at]);
+export async function insertCheckpoint(
+  db: Queryable,
+  checkpoint: { readonly id: string; readonly runId: string; readonly node: string | null; readonly at: Date } & CheckpointInput,
+): Promise<void> {
+  const { id, runId, type, location, imageRef, reason, at, node } = checkpoint;
+  await db.query(INSERT, [id, runId, type, location, imageRef ?? null, reason ?? null, at, node]);
 }
 
-const READ = sql("checkpoints_read", "select id, type, location, image_ref, reason from checkpoints where id = any ($1)");
+const READ = sql("checkpoints_read", "select id, type, location, image_ref, reason, node from checkpoints where id = any ($1)");
 
 export async function readCheckpoints(db: Queryable, ids: readonly string[]): Promise<Map<string, CheckpointRow>> {
   if (ids.length === 0) return new Map();

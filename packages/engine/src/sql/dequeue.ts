@@ -1,23 +1,48 @@
 import { sql, type Queryable } from "./database.ts";
 import { RUN_COLUMNS, type RunRow } from "./runs.ts";
 
-const PICK = sql("dequeue_pick", "select run_id, blocked from pick_ready($1, $2, $3, $4)");
+const PICK = sql(
+  "dequeue_pick",
+  "select run_id, node, blocked, look_at from pick_ready($1, $2, $3, $4, $5, $6, $7 * interval '1 millisecond')",
+);
 
-export interface Pick {
-  readonly runIds: readonly string[];
-  /** Somebody else is ready, but under a limit that is reached: worth another look when room is made. */
-  readonly isBlocked: boolean;
+interface PickRow {
+  readonly run_id: string | null;
+  readonly node: string | null;
+  readonly blocked: boolean;
+  readonly look_at: Date | null;
 }
 
-/** Chooses up to `wanted` runs whose time has come, within every limit. Holds their environments' turns until the commit. */
-export async function pickReady(
-  db: Queryable,
-  now: Date,
-  wanted: number,
-  limits: { readonly limit: number; readonly burst: number },
-): Promise<Pick> {
-  const rows = await db.query<{ run_id: string | null; blocked: boolean }>(PICK, [now, wanted, limits.limit, limits.burst]);
-  return { runIds: rows.flatMap((row) => (row.run_id === null ? [] : [row.run_id])), isBlocked: rows.some((row) => row.blocked) };
+export interface Pick {
+  readonly runs: readonly { readonly runId: string; /** The one node that must have it. */ readonly node: string | null }[];
+  /** Somebody else is ready, but under a limit that is reached: worth another look when room is made. */
+  readonly isBlocked: boolean;
+  /** When the next node counts as lost for which a run waits. */
+  readonly nextLostAt: Date | null;
+}
+
+/** What a look into the queues may give. */
+export interface PickOptions {
+  readonly now: Date;
+  /** How many runs each node asks for. */
+  readonly asking: ReadonlyMap<string, number>;
+  readonly limit: number;
+  readonly burst: number;
+  /** A node of which nothing was heard for so long leaves its runs to others. */
+  readonly nodeLostAfterMs: number;
+}
+
+/** Chooses runs whose time has come and that the asking nodes may have, within every limit. Holds their environments' turns until the commit. */
+export async function pickReady(db: Queryable, options: PickOptions): Promise<Pick> {
+  const { now, asking, limit, burst, nodeLostAfterMs } = options;
+  const counts = [...asking.values()];
+  const wanted = counts.reduce((sum, count) => sum + count, 0);
+  const rows = await db.query<PickRow>(PICK, [now, wanted, limit, burst, [...asking.keys()], counts, nodeLostAfterMs]);
+  return {
+    runs: rows.flatMap(({ run_id, node }) => (run_id === null ? [] : [{ runId: run_id, node }])),
+    isBlocked: rows.some((row) => row.blocked),
+    nextLostAt: rows[0]?.look_at ?? null,
+  };
 }
 
 const NEXT_READY = sql("dequeue_next", "select min(score) as at from ready where score > $1");

@@ -97,12 +97,6 @@ const GROUP_UPSERT = sql(
   "insert into worker_groups (id, name, type, token_hash) values ($1, $2, 'MANAGED', $3) on conflict (name) do update set token_hash = excluded.token_hash returning id",
 );
 const GROUP_BY_TOKEN = sql("worker_group_by_token", "select id, name, type from worker_groups where token_hash = $1");
-const INSTANCE_TOUCH = sql(
-  "worker_instance_touch",
-  `insert into worker_instances (worker_group_id, name, facts, seen_at) values ($1, $2, $3, $4)
-   on conflict (worker_group_id, name) do update set facts = worker_instances.facts || excluded.facts, seen_at = excluded.seen_at`,
-);
-
 export async function upsertWorkerGroup(db: Queryable, group: { id: string; name: string; tokenHash: Buffer }): Promise<string> {
   const row = (await db.query<{ id: string }>(GROUP_UPSERT, [group.id, group.name, group.tokenHash]))[0];
   if (row === undefined) throw new Error(`Cannot store worker group ${group.name}`);
@@ -114,16 +108,6 @@ export async function workerGroupByTokenHash(
   hash: Buffer,
 ): Promise<{ readonly id: string; readonly name: string; readonly type: string } | undefined> {
   return (await db.query<{ id: string; name: string; type: string }>(GROUP_BY_TOKEN, [hash]))[0];
-}
-
-export async function touchInstance(
-  db: Queryable,
-  groupId: string,
-  name: string,
-  facts: Readonly<Record<string, unknown>>,
-  at: Date,
-): Promise<void> {
-  await db.query(INSTANCE_TOUCH, [groupId, name, JSON.stringify(facts), at]);
 }
 
 const SET_VARS = sql(

@@ -148,7 +148,7 @@ function consequenceParts(c: Consequences, bringsWaitpoints: boolean): string[] 
   if (c.slot === "free") parts.push("slot_freed as (delete from slots s using moved m where s.run_id = m.id)");
   if (c.ready === "enter")
     parts.push(
-      "entered as (insert into ready (run_id, environment_id, queue_name, concurrency_key, score) select id, environment_id, queue_name, concurrency_key, $17 from moved)",
+      "entered as (insert into ready (run_id, environment_id, queue_name, concurrency_key, score, node) select id, environment_id, queue_name, concurrency_key, $17, coalesce((select c.node from checkpoints c where c.id = $11), '') from moved)",
     );
   if (c.ready === "leave") parts.push("left_queue as (delete from ready q using moved m where q.run_id = m.id)");
   if (c.ready === "leave") parts.push("ttl_over as (delete from timers t using moved m where t.kind = 'ttl' and t.subject = m.id)");
