@@ -275,6 +275,8 @@ export const gateway = {
       warnings: z.array(z.string()),
       /** What sandboxes are cloned from here. */
       templates: z.array(z.object({ image_digest: z.string(), cpu: z.number(), memory_gb: z.number() })).optional(),
+      /** Sandboxes that are made ready before anybody asks for one: with a kernel, and with a clone of a template that waits. */
+      spares: z.object({ prepared: z.number().int(), cloned: z.number().int() }).optional(),
       /** What may be asked for beyond the shared contract: `hold`, `reserve`, `keep`. */
       extensions: z.array(z.string()).optional(),
       /**

@@ -13,6 +13,10 @@ const GIB = 1024 ** 3;
 const STARTS_PER_CPU = 2;
 const MIN_STARTS = 4;
 
+/** Then spares take a twentieth of the memory. */
+const BYTES_PER_SPARE = 4 * GIB;
+const MAX_SPARES = 8;
+
 /** Every setting, with what it means. The docs' table is printed from this. */
 export const GATEWAY_SETTINGS = {
   COMPUTE_GATEWAY_AUTH_TOKEN: "Bearer token that callers must send; callbacks are signed with a key derived from it. Required",
@@ -34,6 +38,8 @@ export const GATEWAY_SETTINGS = {
   TORPOR_GATEWAY_TEMPLATES: "on: sandboxes of an image are cloned from one that is booted already. off: each boots. Default on",
   TORPOR_GATEWAY_MAX_TEMPLATES: "Templates that are kept, one for each image and machine. Default 32",
   TORPOR_GATEWAY_MAX_TEMPLATE_BYTES: "Disk that templates may take, about 130 MB each. Default 8 GiB",
+  TORPOR_GATEWAY_SPARES:
+    "Sandboxes that are made ready before anybody asks for one, for the images that were started last, about 170 MB each. They go when memory gets scarce. 0: none. Default: one for each 4 GiB of memory, and at most 8",
   TORPOR_GATEWAY_MAX_SANDBOXES: "Sandboxes at once. Default 500",
   TORPOR_GATEWAY_MAX_STARTS: "Sandboxes that start at once. Default: two for each CPU, and 4 at least",
   TORPOR_GATEWAY_MAX_SNAPSHOTS: "Snapshots that are written at once; more are refused. Default 4",
@@ -81,6 +87,7 @@ const Env = z.object({
   TORPOR_GATEWAY_TEMPLATES: z.enum(["on", "off"]).default("on"),
   TORPOR_GATEWAY_MAX_TEMPLATES: whole.min(1).max(10_000).default(32),
   TORPOR_GATEWAY_MAX_TEMPLATE_BYTES: whole.min(0).default(8 * GIB),
+  TORPOR_GATEWAY_SPARES: whole.min(0).max(100).optional(),
   TORPOR_GATEWAY_MAX_SANDBOXES: whole.min(1).max(100_000).default(500),
   TORPOR_GATEWAY_MAX_STARTS: whole.min(1).max(1_000).optional(),
   TORPOR_GATEWAY_MAX_SNAPSHOTS: whole.min(1).max(1_000).default(4),
@@ -137,6 +144,8 @@ export interface GatewayConfig {
   readonly sandboxDiskBytes: number;
   readonly cpuLimit: CpuLimit;
   readonly templates: { readonly enabled: boolean; readonly maxCount: number; readonly maxBytes: number };
+  /** 0: no sandbox is made ready ahead. */
+  readonly maxSpares: number;
   readonly maxSandboxes: number;
   readonly maxStarts: number;
   readonly maxSnapshots: number;
@@ -182,6 +191,7 @@ export function readGatewayConfig(env: Readonly<Record<string, string | undefine
       maxCount: e.TORPOR_GATEWAY_MAX_TEMPLATES,
       maxBytes: e.TORPOR_GATEWAY_MAX_TEMPLATE_BYTES,
     },
+    maxSpares: e.TORPOR_GATEWAY_SPARES ?? Math.min(MAX_SPARES, Math.round(totalmem() / BYTES_PER_SPARE)),
     maxSandboxes: e.TORPOR_GATEWAY_MAX_SANDBOXES,
     maxStarts: e.TORPOR_GATEWAY_MAX_STARTS ?? Math.max(MIN_STARTS, availableParallelism() * STARTS_PER_CPU),
     maxSnapshots: e.TORPOR_GATEWAY_MAX_SNAPSHOTS,

@@ -5,7 +5,6 @@ import { startServer } from "@torpor/http";
 import { systemClock, systemRandom, type Clock, type Closable, type Random, type Secret } from "@torpor/kernel";
 import { createLog, createMetrics, type Log, type Metrics } from "@torpor/observe";
 import type { GatewayConfig } from "./config.ts";
-import type { Core } from "./core.ts";
 import type { ComputeDriver } from "./drivers/driver.ts";
 import { startGvisorDriver } from "./drivers/gvisor/index.ts";
 import { startProcessDriver } from "./drivers/process/processDriver.ts";
@@ -75,7 +74,7 @@ export async function startGateway(config: GatewayConfig, dependencies: GatewayD
       metrics.observeMs("torpor_gateway_request_seconds", durationMs, { method, path, status: String(status) }),
     extend: (app) => {
       app.get("/healthz", async () => ({ status: "ok" }));
-      app.get("/metrics", async (_request, reply) => reply.type("text/plain").send(await renderMetrics(core)));
+      app.get("/metrics", async (_request, reply) => reply.type("text/plain").send(await renderMetrics(graph)));
     },
   });
   log.info({ url: server.url, driver: driver.name, plane: config.planeId }, "the gateway listens");
@@ -87,7 +86,7 @@ export async function startGateway(config: GatewayConfig, dependencies: GatewayD
       core.events.close();
       graph.launcher.close();
       arrivals?.close();
-      await graph.templates.close();
+      await Promise.all([graph.templates.close(), graph.spares.close()]);
       await server.close();
       await graph.snapshotter.close();
       await graph.outbox.close();
@@ -130,7 +129,7 @@ function bearer(token: Secret) {
   };
 }
 
-async function renderMetrics(core: Core): Promise<string> {
+async function renderMetrics({ core, spares }: Graph): Promise<string> {
   for (const state of ["starting", "running", "freezing", "held"] as const) {
     core.metrics.gauge("torpor_gateway_sandboxes", core.table.all().filter((sandbox) => sandbox.record.state === state).length, { state });
   }
@@ -141,6 +140,7 @@ async function renderMetrics(core: Core): Promise<string> {
     images.reduce((sum, { id }) => sum + core.memory.sizeBytes(id), 0),
   );
   core.metrics.gauge("torpor_gateway_memory_images_quota_bytes", await core.quotaBytes());
+  for (const [stage, count] of Object.entries(spares.counts())) core.metrics.gauge("torpor_gateway_spares", count, { stage });
   core.metrics.gauge("torpor_gateway_staged_bytes", core.staging.reservedBytes);
   return await core.metrics.render();
 }

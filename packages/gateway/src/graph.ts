@@ -18,6 +18,7 @@ import { MemoryImages } from "./snapshots/memoryImages.ts";
 import { PageBases, type BaseFor } from "./snapshots/pageBases.ts";
 import { Snapshotter } from "./snapshots/snapshotter.ts";
 import { StagingArea } from "./snapshots/stagingArea.ts";
+import { Spares } from "./templates/spares.ts";
 import { templateBase } from "./templates/templateBase.ts";
 import { TemplateFiles } from "./templates/templateFiles.ts";
 import { TemplateRequests } from "./templates/templateRequests.ts";
@@ -33,6 +34,7 @@ export interface Graph {
   readonly snapshotter: Snapshotter;
   readonly launcher: Launcher;
   readonly templates: Templates;
+  readonly spares: Spares;
   readonly routes: Mounted[];
 }
 
@@ -68,10 +70,19 @@ export function createGraph(config: GatewayConfig, deps: GraphDeps): Graph {
   const snapshotter = new Snapshotter(core, outbox, { maxWriting: config.maxSnapshots, defaultHoldMs: config.holdMs });
   const templates = new Templates(core, templateFiles, config.templates);
   const templateRequests = new TemplateRequests({ core, templates, post, token: config.token });
-  const launcher = new Launcher(core, { maxStarts: config.maxStarts, maxWaitingStarts: 64, templates });
-  driver.onExit((exit) => onExit(core, snapshotter, exit));
-  const routes = gatewayRoutes({ core, launcher, snapshotter, templates: templateRequests, stateDir: config.stateDir });
-  return { core, outbox, snapshotter, launcher, templates, routes };
+  const spares: Spares = new Spares(core, templates, {
+    max: config.maxSpares,
+    isPlentiful: async () => hasMemoryToSpare(await measureRoom(gatewayDir(config.stateDir))),
+    isStarting: () => launcher.isStarting,
+  });
+  templates.onMade((image, machine) => spares.templatesChanged(image, machine));
+  const launcher = new Launcher(core, { maxStarts: config.maxStarts, maxWaitingStarts: 64, templates, spares });
+  driver.onExit((exit) => {
+    spares.ended(exit.id);
+    onExit(core, snapshotter, exit);
+  });
+  const routes = gatewayRoutes({ core, launcher, snapshotter, spares, templates: templateRequests, stateDir: config.stateDir });
+  return { core, outbox, snapshotter, launcher, templates, spares, routes };
 }
 
 /** The rest is for the database, task images, and what tasks write. */

@@ -251,6 +251,36 @@ export function driverConformance(name: string, options: ConformanceOptions, mak
         expect(await readdir(dir)).toEqual([]);
       });
 
+      it("makes a spare the sandbox that is asked for, with the memory that is restored into it", async () => {
+        const spec = await started();
+        const before = await host.progress(driver, spec.id, 0);
+        await driver.freeze(spec.id);
+        const dir = await emptyDir();
+        expect(await driver.save(spec.id, dir, never)).toEqual({ kind: "saved" });
+        await driver.destroy(spec.id);
+        const again = host.spec("ticks");
+        const { id, image, cpu, memoryBytes } = again;
+        expect(await driver.spare({ id, image, cpu, memoryBytes })).toEqual({ kind: "prepared" });
+        expect(await driver.list()).toMatchObject([{ id, state: "never_ran" }]);
+        expect(await driver.prepare(again)).toEqual({ kind: "prepared" });
+        expect(await driver.restore(id, dir)).toMatchObject({ kind: "started" });
+        expect(await host.progress(driver, id, before)).toBeGreaterThan(before);
+      });
+
+      it("destroys a spare of an earlier process", async () => {
+        const { id, image, cpu, memoryBytes } = host.spec("ticks");
+        await driver.spare({ id, image, cpu, memoryBytes });
+        await driver.close();
+        driver = await open();
+        expect(await driver.list()).toMatchObject([{ id, state: "never_ran" }]);
+        await driver.destroy(id);
+        expect(await driver.list()).toEqual([]);
+      });
+
+      it("refuses to make a sandbox that is no spare another one", async () => {
+        expect(await driver.assign(host.spec("ticks"))).toMatchObject({ kind: "refused" });
+      });
+
       it("destroys what was prepared and is not wanted", async () => {
         const spec = host.spec("ticks");
         await driver.prepare(spec);

@@ -29,6 +29,9 @@ export interface SandboxSpec {
   readonly metadata: Readonly<Record<string, string>>;
 }
 
+/** A sandbox that is made ready before anybody asks for one: who it will be is not known yet. */
+export type SpareSpec = Omit<SandboxSpec, "env" | "metadata">;
+
 /**
  * What became of a start.
  * - `refused`: no instruction of it ran and nothing of it is left: the same may be tried again.
@@ -87,11 +90,19 @@ export interface ComputeDriver extends Closable {
   create(spec: SandboxSpec): Promise<StartOutcome>;
   /**
    * Makes everything ready that a restore needs besides the memory's files, which are being checked meanwhile. Nothing of the
-   * guest runs. Not idempotent. What was prepared and is not wanted is given to `destroy`.
+   * guest runs. Not idempotent. What was prepared and is not wanted is given to `destroy`. Of a spare that nothing was restored
+   * into it makes this sandbox at once; the spec is then the spare's, with an environment and metadata.
    */
   prepare(spec: SandboxSpec): Promise<PrepareOutcome>;
-  /** Starts what `prepare` prepared from files that `save` wrote. Not idempotent. The files may be removed when it returns. */
+  /** Like `prepare`, for nobody in particular. A template may be restored into it: that clone waits before its runner begins. */
+  spare(spec: SpareSpec): Promise<PrepareOutcome>;
+  /** Starts what was prepared from files that `save` wrote. Not idempotent. The files may be removed when it returns. */
   restore(id: SandboxId, dir: string): Promise<StartOutcome>;
+  /**
+   * Makes a spare that a template was restored into this sandbox: gives it its environment and metadata, and its runner begins.
+   * The rest of the spec is the spare's. Not idempotent. `refused`: its environment was not handed out; it is left to `destroy`.
+   */
+  assign(spec: SandboxSpec): Promise<StartOutcome>;
   /** Stops the sandbox's clock: no instruction runs until `thaw`. Idempotent: freezing what is frozen succeeds. */
   freeze(id: SandboxId): Promise<FreezeOutcome>;
   /**

@@ -7,6 +7,7 @@ import type { Launcher } from "../sandboxes/launcher.ts";
 import type { Sandbox } from "../sandboxes/sandboxTable.ts";
 import type { FoundImage } from "../snapshots/memoryImages.ts";
 import type { Snapshotter } from "../snapshots/snapshotter.ts";
+import type { Spares } from "../templates/spares.ts";
 import type { TemplateRequests } from "../templates/templateRequests.ts";
 
 export interface RouteParts {
@@ -14,6 +15,7 @@ export interface RouteParts {
   readonly launcher: Launcher;
   readonly snapshotter: Snapshotter;
   readonly templates: TemplateRequests;
+  readonly spares: Spares;
   readonly stateDir: string;
 }
 
@@ -72,7 +74,7 @@ function snapshotRoutes({ core, launcher, snapshotter }: RouteParts): Mounted[] 
   ];
 }
 
-function nodeRoutes({ core, stateDir, templates }: RouteParts): Mounted[] {
+function nodeRoutes({ core, stateDir, templates, spares }: RouteParts): Mounted[] {
   return [
     mount(contract.createTemplate, async ({ body }) => {
       const results = await templates.take(body);
@@ -90,6 +92,7 @@ function nodeRoutes({ core, stateDir, templates }: RouteParts): Mounted[] {
       warnings: [...core.driver.warnings, ...core.staging.warnings],
       extensions: core.driver.can.snapshot ? [...OFFERED, ...(core.frozen.isOn ? ["keep"] : [])] : [],
       templates: templates.list(),
+      spares: spares.counts(),
       reach: { services: { ...core.driver.reach.services }, metadata_url: core.driver.reach.metadataUrl },
     })),
   ];

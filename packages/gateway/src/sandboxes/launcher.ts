@@ -12,8 +12,10 @@ import { UNREADABLE } from "../snapshots/memoryImages.ts";
 import { isFree } from "../snapshots/frozenTier.ts";
 import { imageMismatch, whyTooSmall } from "../snapshots/manifest.ts";
 import { startFresh, type FreshStart } from "../templates/startFresh.ts";
+import type { Spare, Spares } from "../templates/spares.ts";
+import type { Machine } from "../templates/templateKey.ts";
 import type { Templates } from "../templates/templates.ts";
-import { refuseImage, restoreImage } from "./restoring.ts";
+import { refuseImage, restoreImage, type Restoring } from "./restoring.ts";
 import { concludeExit, endSandbox } from "./ending.ts";
 import { requestHash, type SandboxRecord } from "./record.ts";
 import type { Sandbox } from "./sandboxTable.ts";
@@ -24,6 +26,7 @@ export interface LauncherOptions {
   /** Starts that wait for their turn; more are refused. */
   readonly maxWaitingStarts: number;
   readonly templates: Templates;
+  readonly spares: Spares;
 }
 
 export interface StartReply {
@@ -53,6 +56,11 @@ export class Launcher {
     this.#limiter = new Limiter({ limit: options.maxStarts, maxWaiting: options.maxWaitingStarts });
   }
 
+  /** Whether a sandbox is being started, or waits for its turn. */
+  get isStarting(): boolean {
+    return this.#limiter.runningCount > 0;
+  }
+
   /** From now on nothing starts; what is starting goes on. */
   close(): void {
     this.#closed = true;
@@ -64,7 +72,21 @@ export class Launcher {
     const repeated = await this.#repeat(body.name, hash);
     if (repeated !== undefined) return repeated;
     const image = await this.#core.images.find(body.image);
+    const machine = { cpu: body.cpu, memoryGb: body.memory_gb };
+    return await this.#options.spares.lend(image, machine, "start", (spare) => this.#createWith(body, { hash, image, machine, spare }));
+  }
+
+  async #createWith(
+    body: CreateInstanceBody,
+    {
+      hash,
+      image,
+      machine,
+      spare,
+    }: { readonly hash: string; readonly image: SandboxImage; readonly machine: Machine; readonly spare: Spare | undefined },
+  ): Promise<StartReply> {
     const record = this.#newRecord(body, hash, {
+      ...idOf(spare),
       labels: body.labels ?? {},
       restoredFrom: null,
       image: body.image,
@@ -74,8 +96,8 @@ export class Launcher {
     });
     let how: Pick<FreshStart, "start" | "start_reason"> | undefined;
     const reply = await this.#launch(record, async () => {
-      const machine = { cpu: body.cpu, memoryGb: body.memory_gb };
-      const { outcome, ...rest } = await startFresh(this.#core, this.#options.templates, specOf(record, image, body.env), machine);
+      const fresh = { spec: specOf(record, image, body.env), machine, spare };
+      const { outcome, ...rest } = await startFresh(this.#core, this.#options.templates, fresh);
       how = rest;
       return outcome;
     });
@@ -101,7 +123,25 @@ export class Launcher {
     if (mismatch !== undefined) return await refuseImage(this.#core, imageId, mismatch);
     const small = whyTooSmall(manifest, Math.round(body.memory_gb * GIB));
     if (small !== undefined) throw new TorporError("memory_image_refused", `Cannot restore ${imageId}: ${small}`); // it fits a larger one
+    const machine = { cpu: body.cpu, memoryGb: body.memory_gb };
+    const reply = await this.#options.spares.lend(image, machine, "wake", (spare) =>
+      this.#restoreWith(body, { hash, image, imageId, manifest, spare, isReserved: extensions.length > 0 }),
+    );
+    return { ...reply, ...granted };
+  }
+
+  async #restoreWith(
+    body: RestoreBody,
+    {
+      hash,
+      image,
+      spare,
+      ...restoring
+    }: Omit<Restoring, "spec"> & { readonly hash: string; readonly image: SandboxImage; readonly spare: Spare | undefined },
+  ): Promise<StartReply> {
+    const { manifest, imageId } = restoring;
     const record = this.#newRecord(body, hash, {
+      ...idOf(spare),
       labels: body.labels ?? manifest.labels,
       restoredFrom: imageId,
       image: manifest.image,
@@ -110,10 +150,10 @@ export class Launcher {
       guestMetadata: body.metadata,
     });
     const spec = specOf(record, image, {});
-    const reply = await this.#launch(record, () =>
-      restoreImage(this.#core, { imageId, manifest, spec, isReserved: extensions.length > 0 }),
-    );
-    return { ...reply, ...granted };
+    return await this.#launch(record, () => {
+      spare?.use();
+      return restoreImage(this.#core, { ...restoring, spec });
+    });
   }
 
   /** A sandbox that was kept frozen goes on where it stood, when it is what is asked for; else it makes way. */
@@ -161,7 +201,9 @@ export class Launcher {
   #newRecord(
     body: CreateInstanceBody | RestoreBody,
     hash: string,
-    more: Pick<SandboxRecord, "labels" | "restoredFrom" | "image" | "imageDigest" | "metadata" | "guestMetadata">,
+    more: Pick<SandboxRecord, "labels" | "restoredFrom" | "image" | "imageDigest" | "metadata" | "guestMetadata"> & {
+      readonly id?: string;
+    },
   ): SandboxRecord {
     const { clock, random } = this.#core;
     return {
@@ -183,7 +225,8 @@ export class Launcher {
     const { table, clock, metrics } = this.#core;
     const how = record.restoredFrom === null ? "create" : "restore";
     let full = await this.#core.room();
-    while (full !== undefined && (await this.#core.frozen.dropOldest("pressure"))) full = await this.#core.room();
+    while (full !== undefined && ((await this.#core.frozen.dropOldest("pressure")) || (await this.#options.spares.giveWay())))
+      full = await this.#core.room();
     if (full !== undefined) throw new TorporError("no_capacity", `Cannot start ${record.name}: ${full}`);
     if (table.find(record.name)?.record.requestHash === record.requestHash) {
       const repeated = await this.#repeat(record.name, record.requestHash); // the same came in while we looked at the image
@@ -227,6 +270,11 @@ export class Launcher {
     if (sandbox.exit !== null) void sandbox.serial.run(() => concludeExit(this.#core, sandbox));
     return { id, address: outcome.address, _timing: { ...outcome.timingMs } };
   }
+}
+
+/** A spare's id is its sandbox's. */
+function idOf(spare: Spare | undefined): { readonly id?: string } {
+  return spare === undefined ? {} : { id: spare.id };
 }
 
 function specOf(record: SandboxRecord, image: SandboxImage, env: Readonly<Record<string, string>>): SandboxSpec {

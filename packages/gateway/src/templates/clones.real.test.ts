@@ -71,10 +71,13 @@ describe.skipIf(missing !== undefined)(
       };
     }
 
-    async function clone(spec: SandboxSpec, key: string): Promise<Draws> {
-      expect(await driver.prepare(spec)).toEqual({ kind: "prepared" });
+    /** `ahead`: it is made before it is known who it will be. */
+    async function clone(spec: SandboxSpec, key: string, ahead = false): Promise<Draws> {
+      const { id, image, cpu, memoryBytes } = spec;
+      expect(await (ahead ? driver.spare({ id, image, cpu, memoryBytes }) : driver.prepare(spec))).toEqual({ kind: "prepared" });
       const outcome = await files.use(key, systemClock.nowMs(), (from) => driver.restore(spec.id, from));
       expect(outcome).toMatchObject({ kind: "started" });
+      if (ahead) expect(await driver.assign(spec)).toMatchObject({ kind: "started" });
       const output = await until(
         async () => {
           const text = (await driver.output?.(spec.id)) ?? "";
@@ -98,8 +101,9 @@ describe.skipIf(missing !== undefined)(
       const ids = Array.from({ length: count }, (_, index) => `clone${key.slice(0, 4)}${index}`);
       const worker = async (): Promise<void> => {
         for (let id = ids.shift(); id !== undefined; id = ids.shift()) {
+          const isAhead = ids.length % 2 === 0;
           const spec = { id, image, env: { NAME: id }, cpu: 1, memoryBytes: 2 ** 28, metadata: { TRIGGER_RUNNER_ID: id } };
-          draws.push(await clone(spec, key));
+          draws.push(await clone(spec, key, isAhead));
         }
       };
       await Promise.all(Array.from({ length: AT_ONCE }, worker));

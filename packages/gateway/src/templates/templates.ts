@@ -38,6 +38,7 @@ export class Templates {
   readonly #failures = new Map<string, Failure>();
   readonly #serial = new Serial();
   readonly #closing = new AbortController();
+  #onMade: (image: SandboxImage, machine: Machine) => void = () => undefined;
 
   constructor(core: Core, files: TemplateFiles, options: TemplatesOptions) {
     this.#core = core;
@@ -60,6 +61,16 @@ export class Templates {
     return this.#files.list().map(({ manifest }) => manifest);
   }
 
+  /** Whether there is such a template, by what is known of it. */
+  has(key: string): boolean {
+    return this.isOn && this.#files.has(key);
+  }
+
+  /** `listener` hears of each template that was made here. */
+  onMade(listener: (image: SandboxImage, machine: Machine) => void): void {
+    this.#onMade = listener;
+  }
+
   /** Finds the templates of an earlier process. Call once, before the first start. */
   async load(): Promise<void> {
     await this.#files.load();
@@ -70,7 +81,7 @@ export class Templates {
   async find(image: SandboxImage, machine: Machine): Promise<FoundTemplate> {
     const refusal = this.#refusal(image);
     if (refusal !== undefined) return { kind: "none", reason: refusal };
-    const key = this.#keyOf(image, machine);
+    const key = this.keyOf(image, machine);
     if (!this.#files.has(key)) return { kind: "none", reason: this.#isBackingOff(key) ? "template_failed" : "no_template" };
     const damage = await this.#files.damage(key);
     if (damage === undefined) return { kind: "ready", key };
@@ -92,7 +103,7 @@ export class Templates {
 
   /** Makes one in the background, unless there is one, or the last failure was a moment ago (T2). */
   want(image: SandboxImage, machine: Machine): void {
-    const key = this.#keyOf(image, machine);
+    const key = this.keyOf(image, machine);
     if (this.#refusal(image) !== undefined || this.#files.has(key) || this.#isBackingOff(key)) return;
     void this.make(image, machine);
   }
@@ -101,7 +112,7 @@ export class Templates {
   make(image: SandboxImage, machine: Machine): Promise<string | undefined> {
     const refusal = this.#refusal(image);
     if (refusal !== undefined) return Promise.resolve(refusal);
-    const key = this.#keyOf(image, machine);
+    const key = this.keyOf(image, machine);
     const running = this.#making.get(key);
     if (running !== undefined) return running;
     const making = this.#serial.run(() => this.#make(key, image, machine)).finally(() => this.#making.delete(key));
@@ -126,6 +137,7 @@ export class Templates {
       this.#failures.delete(key);
       metrics.count("torpor_gateway_templates_total", { outcome: "made" });
       await this.#collect();
+      this.#onMade(image, machine);
       return undefined;
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
@@ -141,7 +153,8 @@ export class Templates {
     return hasHook(image) ? undefined : "image_without_hook";
   }
 
-  #keyOf(image: SandboxImage, machine: Machine): string {
+  /** Names the template of this image and machine, whether there is one or not. */
+  keyOf(image: SandboxImage, machine: Machine): string {
     return templateKey(image, machine, this.#core.driver.fingerprint);
   }
 

@@ -137,6 +137,7 @@ export class FakeNode {
         TORPOR_STATE_DIR: this.dir,
         TORPOR_GATEWAY_PORT: "0",
         TORPOR_GATEWAY_TEMPLATES: "off",
+        TORPOR_GATEWAY_SPARES: "0",
       }),
       ...options.config,
     };

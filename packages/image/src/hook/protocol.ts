@@ -4,6 +4,11 @@
 export const ROLE_VARIABLE = "TORPOR_TEMPLATE";
 /** Its value in a worker that takes over from the worker of the run before: see `nextRun.ts`. */
 export const NEXT_RUN_ROLE = "next";
+/**
+ * In what the host says of a clone that is made before it is known who it will be: where it asks for its environment, as the origin
+ * of its metadata address.
+ */
+export const SPARE_VARIABLE = "TORPOR_SPARE";
 /** What a worker imports ahead, as JSON: see `Ahead`. */
 export const IMPORTS_VARIABLE = "TORPOR_TEMPLATE_IMPORTS";
 /** The line on standard output after which the sandbox may be saved. */
@@ -21,6 +26,11 @@ export interface Ahead {
 /** From a worker to the process that forked it. */
 export interface WorkerReady {
   readonly torpor: "ready";
+}
+
+/** To a worker that has been cloned, and is not needed yet. */
+export interface WorkerCloned {
+  readonly torpor: "cloned";
 }
 
 /** To a worker: become the one that the runner has just forked with this environment. */

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { syncBuiltinESMExports } from "node:module";
 import { firstMisfit } from "./environment.ts";
 import { HOOK_OPTIONS } from "./options.ts";
-import { IMPORTS_VARIABLE, ROLE_VARIABLE, type Ahead, type WorkerGo } from "./protocol.ts";
+import { IMPORTS_VARIABLE, ROLE_VARIABLE, type Ahead, type WorkerCloned, type WorkerGo } from "./protocol.ts";
 import { say } from "./say.ts";
 
 /** What the runner passes besides; another runner may pass other things, and then forks itself. */
@@ -78,6 +78,11 @@ export class SpareWorker {
     };
     childProcess.fork = fork as typeof original;
     syncBuiltinESMExports();
+  }
+
+  /** It has random numbers of its own from here on, and is ready to go at once. */
+  cloned(): void {
+    this.#child.send({ torpor: "cloned" } satisfies WorkerCloned);
   }
 
   kill(): void {

@@ -5,9 +5,10 @@ import { fileURLToPath } from "node:url";
 import { firstMisfit, parseEnvironment, replaceEnvironment } from "./environment.ts";
 import { holdAtGate, importAhead, importsOf, takeLateValues } from "./modules.ts";
 import { hideOurOptions } from "./options.ts";
-import { READY_LINE, REFUSED_LINE, type Ahead, type Finding } from "./protocol.ts";
+import { READY_LINE, REFUSED_LINE, SPARE_VARIABLE, type Ahead, type Finding } from "./protocol.ts";
 import { prepareRenewal } from "./renewal.ts";
 import { say } from "./say.ts";
+import { givenEnvironment } from "./givenEnvironment.ts";
 import { SpareWorker, workerEntryOf } from "./spareWorker.ts";
 import { warmUp } from "./warmUp.ts";
 
@@ -23,8 +24,9 @@ export async function becomeTemplate(mark: string): Promise<void> {
     process.exit(1);
   });
   say(READY_LINE);
-  const env = untilCloned(mark);
+  const shown = untilCloned(mark);
   made.renew();
+  const env = await environmentOf(shown, made.worker);
   const misfit = firstMisfit(process.env, env, made.reads);
   if (misfit !== undefined) bootAnew(misfit, env, made.worker);
   replaceEnvironment(env);
@@ -96,6 +98,17 @@ function untilCloned(mark: string): Record<string, string> {
     if (text !== "" && !text.split("\0").includes(mark)) return parseEnvironment(text);
     Atomics.wait(never, 0, 0, LOOK_EVERY_MS);
   }
+}
+
+/** What the host shows; of a clone that was made ahead, what it is given when it is known who it is. */
+async function environmentOf(shown: Record<string, string>, worker: SpareWorker | undefined): Promise<Record<string, string>> {
+  const origin = shown[SPARE_VARIABLE];
+  if (origin === undefined) return shown;
+  worker?.cloned();
+  return await givenEnvironment(origin).catch((error: unknown) => {
+    say(`torpor: nobody needs this clone: ${String(error)}`);
+    process.exit(1);
+  });
 }
 
 /** What has been imported has seen another environment than this clone's: it starts from the beginning, in the same sandbox. */

@@ -1,6 +1,6 @@
 // The process that will run a task, forked before there is one: it stops before its own entry point.
 import { importAhead, takeLateValues } from "./modules.ts";
-import { IMPORTS_VARIABLE, type Ahead, type WorkerGo, type WorkerReady } from "./protocol.ts";
+import { IMPORTS_VARIABLE, type Ahead, type WorkerCloned, type WorkerGo, type WorkerReady } from "./protocol.ts";
 import { prepareRenewal } from "./renewal.ts";
 import { replaceEnvironment } from "./environment.ts";
 import { hideOurOptions } from "./options.ts";
@@ -13,11 +13,25 @@ export async function standBy(): Promise<void> {
   const renew = prepareRenewal();
   await importAhead(files, { allowed: new Set(loads) });
   await warmUp();
-  const go = new Promise<WorkerGo>((resolve) => process.once("message", (message) => resolve(message as WorkerGo)));
+  const first = nextMessage();
   process.send?.({ torpor: "ready" } satisfies WorkerReady);
-  const { env } = await go;
+  const cloned = await first;
   renew();
+  const { env } = cloned.torpor === "go" ? cloned : await becomeKnown();
   replaceEnvironment(env);
   hideOurOptions();
   takeLateValues();
+}
+
+function nextMessage(): Promise<WorkerGo | WorkerCloned> {
+  return new Promise((resolve) => process.once("message", (message) => resolve(message as WorkerGo | WorkerCloned)));
+}
+
+/** In a clone that was made ahead: what is not about the run is done now. */
+async function becomeKnown(): Promise<WorkerGo> {
+  const known = nextMessage();
+  await warmUp();
+  const message = await known;
+  if (message.torpor !== "go") throw new Error(`Cannot go on after ${message.torpor}`);
+  return message;
 }

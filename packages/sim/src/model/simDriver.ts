@@ -76,6 +76,15 @@ export class SimDriver implements ComputeDriver {
     return { kind: "prepared" };
   }
 
+  /** No spares are made here: `maxSpares` is 0. */
+  async spare(): Promise<typeof REFUSED> {
+    return REFUSED;
+  }
+
+  async assign(): Promise<typeof REFUSED> {
+    return REFUSED;
+  }
+
   async restore(id: string, dir: string): Promise<StartOutcome> {
     const { sandboxes } = this.#machine;
     const sandbox = sandboxes.get(id);

@@ -287,6 +287,7 @@ function gatewayConfig(settings: Context["settings"], name: string): GatewayConf
     sandboxDiskBytes: 1,
     cpuLimit: "weight" as GatewayConfig["cpuLimit"],
     templates: { enabled: false, maxCount: 0, maxBytes: 0 },
+    maxSpares: 0,
     maxSandboxes: 64,
     maxStarts: 4,
     maxSnapshots: settings.maxSnapshots,

@@ -15,6 +15,7 @@ import type {
   SandboxSpec,
   SandboxUsage,
   SaveOutcome,
+  SpareSpec,
   StartOutcome,
   ThawOutcome,
 } from "../driver.ts";
@@ -28,14 +29,16 @@ import type {
  * - `dies`: the sandbox ends in the middle of it
  */
 export type Fault = "refuse" | "lose_reply" | "hang" | "disk_full" | "checkpoint_failed" | "dies";
-type Call = "create" | "prepare" | "restore" | "freeze" | "save" | "thaw" | "destroy";
+type Call = "create" | "prepare" | "spare" | "assign" | "restore" | "freeze" | "save" | "thaw" | "destroy";
 
 interface FakeSandbox {
-  readonly spec: SandboxSpec;
+  spec: SandboxSpec;
   readonly address: string;
   state: "prepared" | "running" | "frozen" | "ended";
   /** Grows while the sandbox runs: what a restored one goes on with. */
   memory: string;
+  /** It runs, and waits for who it will be. */
+  isSpare?: boolean;
 }
 
 /** The machine: what runs on it and what was ordered to go wrong. */
@@ -101,8 +104,28 @@ export class FakeDriver implements ComputeDriver {
 
   async prepare(spec: SandboxSpec): Promise<PrepareOutcome> {
     if ((await this.#fault("prepare", spec.id)) === "refuse") return ORDERED_REFUSAL;
-    this.#add(spec);
+    const spare = this.#options.host.sandboxes.get(spec.id);
+    if (spare?.isSpare === true && spare.state === "prepared") Object.assign(spare, { spec, isSpare: false });
+    else this.#add(spec);
     return { kind: "prepared" };
+  }
+
+  async spare(spec: SpareSpec): Promise<PrepareOutcome> {
+    if ((await this.#fault("spare", spec.id)) === "refuse") return ORDERED_REFUSAL;
+    this.#add({ ...spec, env: {}, metadata: {} }).isSpare = true;
+    return { kind: "prepared" };
+  }
+
+  async assign(spec: SandboxSpec): Promise<StartOutcome> {
+    const fault = await this.#fault("assign", spec.id);
+    const spare = this.#living(spec.id);
+    if (fault === "refuse") return ORDERED_REFUSAL;
+    if (spare?.isSpare !== true)
+      return { kind: "refused", reason: "failed", message: `Cannot start ${spec.id}: it is no spare that waits` };
+    Object.assign(spare, { spec, isSpare: false });
+    if (fault === "dies") this.exit(spec.id, 1);
+    if (fault === "lose_reply") return { kind: "unknown", message: "the reply was lost" };
+    return { kind: "started", address: spare.address, timingMs: {} };
   }
 
   async restore(id: SandboxId, dir: string): Promise<StartOutcome> {
@@ -204,10 +227,12 @@ export class FakeDriver implements ComputeDriver {
     if (this.#watched.delete(id)) this.#listener({ id, exitCode });
   }
 
-  #add(spec: SandboxSpec): void {
+  #add(spec: SandboxSpec): FakeSandbox {
     const { sandboxes } = this.#options.host;
     if (sandboxes.has(spec.id)) throw new Error(`Cannot start ${spec.id}: an id is used once`);
-    sandboxes.set(spec.id, { spec, address: this.#options.host.newAddress(), state: "prepared", memory: "" });
+    const sandbox: FakeSandbox = { spec, address: this.#options.host.newAddress(), state: "prepared", memory: "" };
+    sandboxes.set(spec.id, sandbox);
+    return sandbox;
   }
 
   #run(id: SandboxId, memory: string, fault: Fault | undefined): StartOutcome {

@@ -4,6 +4,7 @@
 //   G2  What a sandbox has on the host is written down before it is made, and freed by `destroy` whatever step was reached.
 //   G3  Saving is always pause, then checkpoint with --leave-running: whatever fails, the guest is intact and can go on.
 //   G4  A restore counts when `wait --restore` says so: damaged files show there and not before.
+import { SPARE_VARIABLE } from "@torpor/image";
 import { SandboxFolder, TOLD_BYTES, listFolders } from "./sandboxFolder.ts";
 import type {
   ComputeDriver,
@@ -16,6 +17,7 @@ import type {
   SandboxSpec,
   SandboxUsage,
   SaveOutcome,
+  SpareSpec,
   StartOutcome,
   ThawOutcome,
 } from "../driver.ts";
@@ -27,7 +29,8 @@ import type { ExecResult } from "./exec.ts";
 import type { Link } from "./network.ts";
 import type { StartCall } from "./runsc.ts";
 import { attempt, deleteContainer } from "./deletion.ts";
-import { liftMemoryLimit, setMemoryLimitAgain } from "./memoryLimit.ts";
+import { assignSpare } from "./assignment.ts";
+import { freezeSandbox, saveSandbox, thawSandbox } from "./saving.ts";
 
 /** Made by `startGvisorDriver`. */
 export class GvisorDriver implements ComputeDriver {
@@ -62,6 +65,27 @@ export class GvisorDriver implements ComputeDriver {
   }
 
   async prepare(spec: SandboxSpec): Promise<PrepareOutcome> {
+    const spare = this.#links.get(spec.id);
+    if (spare === undefined) return await this.#prepare(spec);
+    this.#parts.metadata.unexpect(spare.address);
+    this.#parts.metadata.set(spare.address, spec.metadata);
+    return { kind: "prepared" };
+  }
+
+  async spare(spec: SpareSpec): Promise<PrepareOutcome> {
+    const outcome = await this.#prepare({ ...spec, env: { [SPARE_VARIABLE]: this.reach.metadataUrl ?? "" }, metadata: {} });
+    const link = this.#links.get(spec.id);
+    if (outcome.kind === "prepared" && link !== undefined) this.#parts.metadata.expect(link.address);
+    return outcome;
+  }
+
+  async assign(spec: SandboxSpec): Promise<StartOutcome> {
+    const link = this.#links.get(spec.id);
+    if (link !== undefined) return await assignSpare(this.#parts, link, spec);
+    return { kind: "refused", reason: "failed", message: `Cannot start ${spec.id}: it is no spare` };
+  }
+
+  async #prepare(spec: SandboxSpec): Promise<PrepareOutcome> {
     const link = await this.#makeReady(spec);
     if ("kind" in link) return link;
     const result = await this.#begin(spec.id, (call) => this.#parts.runsc.create(call));
@@ -85,38 +109,16 @@ export class GvisorDriver implements ComputeDriver {
     return { kind: "started", address: link.address, timingMs: { restoreMs, confirmMs: clock.monotonicMs() - startedMs - restoreMs } };
   }
 
-  async freeze(id: SandboxId): Promise<FreezeOutcome> {
-    const result = await this.#parts.runsc.pause(id);
-    if (result.code === 0) return { kind: "frozen" };
-    const state = await this.#parts.runsc.state(id);
-    if (state?.status === "paused") return { kind: "frozen" };
-    if (state === undefined || state.status === "stopped") return { kind: "gone" };
-    return { kind: "failed", message: complaintOf(result) };
+  freeze(id: SandboxId): Promise<FreezeOutcome> {
+    return freezeSandbox(this.#parts, id);
   }
 
-  async save(id: SandboxId, dir: string, signal: AbortSignal): Promise<SaveOutcome> {
-    // Its kernel writes the files, so in memory they count as the sandbox's: with its limit on, the guest would be killed for them
-    await liftMemoryLimit(this.#parts, id);
-    const result = await this.#parts.runsc.checkpoint(id, dir, signal);
-    if (result.end === "aborted") return { kind: "canceled" };
-    if (result.code === 0) return { kind: "saved" };
-    const message = complaintOf(result);
-    if (/no space left|disk quota/i.test(result.stderr)) return { kind: "failed", reason: "no_room", message };
-    const state = await this.#parts.runsc.state(id);
-    if (state === undefined || state.status === "stopped") return { kind: "failed", reason: "sandbox_gone", message };
-    return { kind: "failed", reason: result.end === "timed_out" ? "timed_out" : "checkpoint_failed", message };
+  save(id: SandboxId, dir: string, signal: AbortSignal): Promise<SaveOutcome> {
+    return saveSandbox(this.#parts, id, dir, signal);
   }
 
   async thaw(id: SandboxId): Promise<ThawOutcome> {
-    const result = await this.#parts.runsc.resume(id);
-    const state = result.code === 0 ? undefined : await this.#parts.runsc.state(id);
-    if (result.code === 0 || state?.status === "running") {
-      // Not before: a save that was cut off goes on until the sandbox's kernel has answered
-      await setMemoryLimitAgain(this.#parts, id, await this.#folder(id).memoryLimit());
-      return { kind: "thawed" };
-    }
-    if (state === undefined || state.status === "stopped") return { kind: "gone" };
-    return { kind: "failed", message: complaintOf(result) };
+    return await thawSandbox(this.#parts, id, () => this.#folder(id).memoryLimit());
   }
 
   async destroy(id: SandboxId): Promise<void> {
@@ -190,7 +192,7 @@ export class GvisorDriver implements ComputeDriver {
     if (link === undefined)
       return { kind: "refused", reason: "no_capacity", message: `Cannot start ${spec.id}: no network link is left for it` };
     this.#links.set(spec.id, link);
-    const prepared = await attempt(() => this.#prepare(spec, link));
+    const prepared = await attempt(() => this.#noteDown(spec, link));
     if (prepared.kind === "done") return link;
     await this.destroy(spec.id);
     return { kind: "refused", reason: "failed", message: prepared.message };
@@ -204,7 +206,7 @@ export class GvisorDriver implements ComputeDriver {
   }
 
   /** G1, G2. */
-  async #prepare(spec: SandboxSpec, link: Link): Promise<void> {
+  async #noteDown(spec: SandboxSpec, link: Link): Promise<void> {
     const folder = this.#folder(spec.id);
     await folder.create({ slot: link.slot, bootId: this.#parts.bootId });
     this.#parts.metadata.set(link.address, spec.metadata);

@@ -96,6 +96,14 @@ export class ProcessDriver implements ComputeDriver {
     return { kind: "refused", reason: "bad_image", message: "Cannot restore: this driver has no snapshots" };
   }
 
+  async spare(): Promise<StartOutcome & { kind: "refused" }> {
+    return await this.prepare();
+  }
+
+  async assign(): Promise<StartOutcome> {
+    return await this.prepare();
+  }
+
   async restore(): Promise<StartOutcome> {
     return await this.prepare();
   }
