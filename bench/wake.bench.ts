@@ -23,7 +23,14 @@ interface Wake {
   /** Made ready ahead of time, thawed, or restored; undefined: it had not slept. */
   readonly way: string | undefined;
   readonly restoreMs: number | undefined;
+  /** Where the time went, one after the other, from the end of the wait on; a run that was handed out ahead of it begins below zero. */
+  readonly steps: Steps;
+  /** The gateway's own, of which the first two are side by side. */
+  readonly restoreSteps: Steps;
 }
+
+type Steps = Readonly<Record<string, number>>;
+const RESTORE_STEPS = ["unsealMs", "prepareMs", "consumeMs", "restoreMs", "confirmMs"] as const;
 
 const bench = await startBenchPlane({ repoDir, stateDir, driver: "gvisor", env });
 try {
@@ -67,8 +74,24 @@ function wakeOf(output: unknown, sinceMs: number, events: readonly TimelineLineV
   const nextLineMs = Number((output as { wokeAtMs?: number } | undefined)?.wokeAtMs);
   const woken = events.find(({ name }) => name === "wake.continued");
   const way = woken?.properties?.["way"];
-  const restored = events.find(({ name }) => name === "launch.restored");
-  return { lateMs: nextLineMs - sinceMs, way: typeof way === "string" ? way : undefined, restoreMs: restored?.durationMs };
+  const restored = events.find(({ name }) => name === "launch.restored" || name === "wake.ready");
+  return {
+    lateMs: nextLineMs - sinceMs,
+    way: typeof way === "string" ? way : undefined,
+    restoreMs: restored?.durationMs,
+    steps: stepsOf(events, sinceMs, nextLineMs),
+    restoreSteps: Object.fromEntries(RESTORE_STEPS.map((step) => [step, Number(restored?.properties?.[step])])),
+  };
+}
+
+function stepsOf(events: readonly TimelineLineView[], sinceMs: number, nextLineMs: number): Steps {
+  const last = (name: string): number => events.findLast((event) => event.name === name)?.at.getTime() ?? Number.NaN;
+  return {
+    queued: last("QUEUED") - sinceMs,
+    handedOut: last("PENDING_EXECUTING") - last("QUEUED"),
+    continued: last("EXECUTING") - Math.max(last("PENDING_EXECUTING"), sinceMs),
+    nextLine: nextLineMs - last("EXECUTING"),
+  };
 }
 
 /** Nodes tell their lines some hundred ms later. */
@@ -86,7 +109,13 @@ function print({ machine, timers, tokens }: { machine: string; timers: readonly 
     const late = wakes.map(({ lateMs }) => lateMs);
     const ways = Object.entries(Object.groupBy(wakes, ({ way }) => way ?? "awake")).map(([way, group]) => `${group?.length ?? 0} ${way}`);
     console.log(`  ${name}   ${medianAndP95(late)} / ${figures(late).max.toFixed(0)}   (${ways.join(", ")})`);
-    const restores = wakes.flatMap(({ restoreMs, way }) => (restoreMs === undefined || way === "ahead" ? [] : [restoreMs]));
-    if (restores.length > 0) console.log(`           of which the restore: ${medianAndP95(restores)}`);
+    console.log(`           ${stepsLine(wakes.map(({ steps }) => steps))}`);
+    const restores = wakes.flatMap(({ restoreMs }) => restoreMs ?? []);
+    console.log(`           restored in ${medianAndP95(restores)}: ${stepsLine(wakes.map(({ restoreSteps }) => restoreSteps))}`);
   }
+}
+
+function stepsLine(all: readonly Steps[]): string {
+  const names = Object.keys(all[0] ?? {});
+  return names.map((name) => `${name} ${medianAndP95(all.flatMap((steps) => steps[name] ?? []).filter(Number.isFinite))}`).join("   ");
 }

@@ -7,7 +7,7 @@ export interface Sleep {
   /** How long the sandbox stood still until its memory was on disk. */
   readonly freezeMs: number | undefined;
   readonly sizeBytes: number | undefined;
-  /** When the wait ended, in milliseconds since the epoch: the engine queued the run again. */
+  /** When the wait ended, in milliseconds since the epoch: the engine queued the run again, or the time came that was waited for. */
   readonly waitEndedAtMs: number;
 }
 
@@ -16,22 +16,31 @@ export function sleepsOf(timeline: readonly TimelineLineView[]): Sleep[] {
   const sleeps: Sleep[] = [];
   let frozen: TimelineLineView | undefined;
   let suspendedAtMs: number | undefined;
+  let untilMs = 0;
   for (const event of timeline) {
     if (event.source === "node" && event.name === "snapshot.frozen") frozen = event;
     if (event.source !== "engine") continue;
+    if (event.name === "EXECUTING_WITH_WAITPOINTS") untilMs = timeIn(event.reason);
     if (event.name === "SUSPENDED") suspendedAtMs = event.at.getTime();
     else if (suspendedAtMs !== undefined) {
       sleeps.push({
         asleepMs: event.at.getTime() - suspendedAtMs,
         freezeMs: frozen?.durationMs,
         sizeBytes: bytesOf(frozen),
-        waitEndedAtMs: event.at.getTime(),
+        // a run whose end is known is queued a moment ahead of it
+        waitEndedAtMs: event.name === "QUEUED" ? Math.max(event.at.getTime(), untilMs) : event.at.getTime(),
       });
       suspendedAtMs = undefined;
       frozen = undefined;
     }
   }
   return sleeps;
+}
+
+/** The time that a wait is said to last until; 0 when it is for something else. */
+function timeIn(reason: string | undefined): number {
+  const until = /Waits until (\S+)/.exec(reason ?? "")?.[1];
+  return until === undefined ? 0 : Date.parse(until);
 }
 
 function bytesOf(event: TimelineLineView | undefined): number | undefined {

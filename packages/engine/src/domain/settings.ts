@@ -36,6 +36,11 @@ export interface EngineSettings {
   readonly maxTimerSleepMs: number;
   /** How often leaks are looked for. */
   readonly sweepEveryMs: number;
+  /**
+   * A sleeping run whose end is known is handed out this long before it, and continued at the end itself. As long as finding, handing
+   * out and taking a run takes on a busy machine: sooner would only occupy a place in its queue.
+   */
+  readonly handOutAheadMs: number;
   /** A process that claimed a timer has this long to see it through; then another takes it. */
   readonly timerLeaseMs: number;
   /** Encrypts API keys and environment variables at rest: 32 bytes as 64 hex digits or base64. */
@@ -68,6 +73,7 @@ export const DEFAULT_SETTINGS: Omit<EngineSettings, "encryptionKey"> = {
   poolSize: 16,
   maxTimerSleepMs: 10_000,
   sweepEveryMs: 60_000,
+  handOutAheadMs: 150,
   timerLeaseMs: 5_000,
 };
 

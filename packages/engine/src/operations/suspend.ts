@@ -1,10 +1,12 @@
 import type { CheckpointInput, ExecutionResult, RestoreOutcomeBody } from "@torpor/contracts";
+import { sleep } from "@torpor/kernel";
 import type { Refusal, SuspensionOutcome, WorkerRef } from "../api.ts";
 import { friendly, newId } from "../domain/ids.ts";
 import { nodeOf } from "../domain/nodes.ts";
 import { decideGiveBack } from "../domain/queueing.ts";
 import { nextStep } from "../domain/transitions.ts";
 import { insertCheckpoint } from "../sql/checkpoints.ts";
+import { endOfWait } from "../sql/completed.ts";
 import type { Transaction } from "../sql/database.ts";
 import { lockRun, runExists, type RunRow } from "../sql/runs.ts";
 import { addRunEvents } from "../sql/timeline.ts";
@@ -12,6 +14,7 @@ import { advance } from "./advance.ts";
 import { idBody, notFound, now, refuse, type Core } from "./core.ts";
 import { imageIsElsewhere, MEMORY_IMAGE_ELSEWHERE } from "./elsewhere.ts";
 import { finishRun } from "./finish.ts";
+import { wakeInTime } from "./resume.ts";
 import { internalError } from "../domain/runErrors.ts";
 
 type SuspensionResult =
@@ -59,13 +62,17 @@ export async function completeSuspension(
     const node = result.checkpoint.type === "COMPUTE" ? nodeOf(worker) : null;
     await insertCheckpoint(tx, { ...result.checkpoint, id: checkpointId, runId: run.id, node, at });
     advance(core, tx, run, "suspend", { at, description: "Asleep", checkpointId, worker });
+    await wakeInTime(core, tx, run.id);
     return { kind: "accepted", checkpointId: friendly("checkpoint", checkpointId) };
   });
 }
 
 export type ContinueOutcome = { readonly kind: "continued"; readonly result: ExecutionResult } | Refusal;
 
-/** A restored runner goes on: the attempt stays, its memory image is consumed (L6). */
+/**
+ * A restored runner goes on: the attempt stays, its memory image is consumed (L6). A run that was handed out ahead of the end of its
+ * wait goes on at that end, however soon this is asked for.
+ */
 export async function continueRun(
   core: Core,
   worker: WorkerRef,
@@ -73,6 +80,7 @@ export async function continueRun(
   snapshotId: string,
   toWire: (run: RunRow) => ExecutionResult,
 ): Promise<ContinueOutcome> {
+  await untilOver(core, idBody("run", runId));
   return core.db.transaction(async (tx) => {
     const run = await lockRun(tx, idBody("run", runId));
     if (run === undefined) return notFound("run", runId);
@@ -89,6 +97,15 @@ export async function continueRun(
     const continued = advance(core, tx, run, "continue", { at: now(core), description: "Awake", worker, patch: { nack_count: 0 } });
     return { kind: "continued", result: toWire(continued) };
   });
+}
+
+/** Should clocks disagree, nobody is kept waiting much longer than a run is handed out ahead of time. */
+async function untilOver(core: Core, runId: string): Promise<void> {
+  const { clock, settings } = core;
+  const endsAtMs = (await endOfWait(core.db, runId))?.getTime() ?? 0;
+  const longestMs = clock.monotonicMs() + 2 * settings.handOutAheadMs;
+  // Again and again: a timer may fire a little before its time, and a task never goes on before the end of its wait
+  while (endsAtMs > clock.nowMs() && clock.monotonicMs() < longestMs) await sleep(clock, endsAtMs - clock.nowMs());
 }
 
 /** Gives back a run that was handed out and never started. It keeps its sleep, and its place in the queue the first time. */

@@ -1,4 +1,5 @@
 import type { WaitpointType } from "@torpor/contracts";
+import type { Blocker } from "../domain/handOutAhead.ts";
 import { sql, type Queryable, type Transaction } from "./database.ts";
 
 // What runs wait for. Lock order: runs, then waitpoints, then timers.
@@ -175,13 +176,10 @@ export async function pendingAmong(db: Queryable, waitpointIds: readonly string[
 
 const BLOCKERS = sql(
   "edges_blockers",
-  "select w.type, w.status from edges e join waitpoints w on w.id = e.waitpoint_id where e.run_id = $1",
+  "select w.type, w.status, w.completes_after from edges e join waitpoints w on w.id = e.waitpoint_id where e.run_id = $1",
 );
 
 /** What a run waits for. */
-export async function blockersOf(
-  db: Queryable,
-  runId: string,
-): Promise<{ readonly type: WaitpointType; readonly status: "PENDING" | "COMPLETED" }[]> {
-  return db.query(BLOCKERS, [runId]);
+export async function blockersOf(db: Queryable, runId: string): Promise<Blocker[]> {
+  return db.query<Blocker>(BLOCKERS, [runId]);
 }

@@ -64,7 +64,8 @@ function snapshotRoutes({ core, launcher, snapshotter }: RouteParts): Mounted[] 
     mount(contract.deleteSnapshot, async ({ params }) => {
       const phase = core.memory.phase(params.snapshotId);
       await core.frozen.drop(params.snapshotId, "image_deleted");
-      if (phase === "stored" || phase === "reserved") await core.memory.remove(params.snapshotId);
+      if (phase === "stored") await core.memory.remove(params.snapshotId);
+      if (phase === "reserved" || phase === "consumed") await core.memory.consumeReserved(params.snapshotId, onRemoveError(core));
       if (phase !== "writing" && phase !== "held" && phase !== "committing") return undefined;
       throw new TorporError(
         "sandbox_frozen",
@@ -72,6 +73,11 @@ function snapshotRoutes({ core, launcher, snapshotter }: RouteParts): Mounted[] 
       );
     }),
   ];
+}
+
+/** Files that could not be deleted are deleted by the next start (L7). */
+function onRemoveError({ log }: Core): (error: unknown) => void {
+  return (error) => log.error({ err: error }, "cannot delete a memory image");
 }
 
 function nodeRoutes({ core, stateDir, templates, spares }: RouteParts): Mounted[] {

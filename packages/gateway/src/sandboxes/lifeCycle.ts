@@ -44,7 +44,7 @@ export const IMAGE_TRANSITIONS: Readonly<Record<ImagePhase, Partial<Readonly<Rec
   held: { commit: "committing" },
   committing: { store: "stored" },
   stored: { consume: "consumed", reserve: "reserved", refuse: "refused" },
-  reserved: { giveBack: "stored" },
+  reserved: { giveBack: "stored", consume: "consumed" },
   consumed: { giveBack: "stored" },
   refused: {},
 };

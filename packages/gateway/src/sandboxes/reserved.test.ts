@@ -1,5 +1,5 @@
 import type { MemoryImageId, RunnerId } from "@torpor/contracts";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { contract, FakeNode, ok, type FakeGateway } from "../testing/fakeGateway.ts";
 
 let node: FakeNode;
@@ -76,7 +76,8 @@ describe("a memory image that is reserved for a sandbox", () => {
     const id = await stored();
     ok(await restore(id, "runner-2"));
     ok(await forget(id));
-    expect(await node.memoryFolders()).toEqual([]);
+    expect(ok(await gateway.client.call(contract.listSnapshots)).snapshots).toEqual([]);
+    await vi.waitFor(async () => expect(await node.memoryFolders()).toEqual([]), { timeout: 60_000 });
     expect(ok(await instanceOf("runner-2")).state).toBe("running");
     await remove("runner-2");
     expect(await node.memoryFolders()).toEqual([]);

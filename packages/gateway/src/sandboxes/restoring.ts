@@ -33,21 +33,25 @@ export async function restoreImage(core: Core, restoring: Restoring): Promise<St
 async function restoreFrom(core: Core, dir: string, { imageId, manifest, spec, isReserved }: Restoring): Promise<StartOutcome> {
   const { memory, driver, clock, metrics } = core;
   const startedMs = clock.monotonicMs();
-  const preparing = driver.prepare(spec);
+  const tookMs = { prepareMs: 0, unsealMs: 0 };
+  const preparing = driver.prepare(spec).finally(() => (tookMs.prepareMs = clock.monotonicMs() - startedMs));
   const opening = memory.unseal(imageId, manifest, dir).finally(() => {
-    metrics.observeMs("torpor_gateway_unseal_seconds", clock.monotonicMs() - startedMs);
+    tookMs.unsealMs = clock.monotonicMs() - startedMs;
+    metrics.observeMs("torpor_gateway_unseal_seconds", tookMs.unsealMs);
   });
   const damage = await opening.finally(() => preparing);
   if (damage !== undefined) return await refuseImage(core, imageId, damage);
   const prepared = await preparing;
   if (prepared.kind === "refused") return prepared;
+  const readyMs = clock.monotonicMs();
   await memory.move(imageId, isReserved ? "reserve" : "consume");
+  const consumeMs = clock.monotonicMs() - readyMs;
   const outcome = await driver.restore(spec.id, dir);
   if (outcome.kind === "refused") await memory.giveBack(imageId);
-  else if (isReserved) return outcome;
-  else if (outcome.kind === "started") removeSoon(core, imageId);
-  else await memory.remove(imageId); // before what may have run is destroyed: a kill in between must not give it back
-  return outcome;
+  else if (outcome.kind === "unknown" && !isReserved) await memory.remove(imageId); // before what may have run is destroyed: a kill in between must not give it back
+  if (outcome.kind !== "started") return outcome;
+  if (!isReserved) removeSoon(core, imageId);
+  return { ...outcome, timingMs: { ...tookMs, consumeMs, ...outcome.timingMs } };
 }
 
 /** An image that cannot be restored here is given up: the cause is told and kept, its key and its files go (L7, L11). */

@@ -164,6 +164,20 @@ export class MemoryImages {
     await this.move(id, "consume");
   }
 
+  /**
+   * The run of a reserved image goes on: from now on nobody can restore it. That is durable when this resolves, since who asked waits
+   * for it before a task goes on (L6); key and files are deleted behind it. Idempotent.
+   */
+  async consumeReserved(id: MemoryImageId, onError: (error: unknown) => void): Promise<void> {
+    if (this.#phases.get(id) !== "reserved") return await this.#renaming.get(id); // asked twice: the first is at it
+    try {
+      await this.move(id, "consume");
+    } catch (error) {
+      if (!(error instanceof TorporError && error.code === "memory_image_gone")) throw error; // as wanted
+    }
+    this.removeSoon(id, onError);
+  }
+
   /** Undoes `consume` for an image that certainly did not run. */
   async giveBack(id: MemoryImageId): Promise<void> {
     await this.move(id, "giveBack");

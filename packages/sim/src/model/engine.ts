@@ -8,6 +8,7 @@ import {
   DEFAULT_SETTINGS,
   finalStatus,
   nextStep,
+  queueAtMs,
   stallAction,
   stallAfterMs,
   systemFailure,
@@ -95,6 +96,12 @@ export class EngineModel {
     return run;
   }
 
+  /** `continue` is answered at the end of the wait, however soon it is asked for. */
+  async untilOver(runId: string): Promise<void> {
+    const leftMs = (this.runs.get(runId)?.goesOnAtMs ?? 0) - this.nowMs;
+    if (leftMs > 0) await new Promise<void>((resolve) => void this.#time.after(leftMs, resolve));
+  }
+
   continueRun(runId: string, snapshotId: string, by: Actor): ModelRun {
     const run = this.run(runId);
     if (run.snapshotId !== snapshotId || nextStep(run.status, "continue") === undefined || run.checkpoint === null)
@@ -139,7 +146,8 @@ export class EngineModel {
     run.checkpoint = { id, location };
     this.#advance(run, "suspend", by);
     // A wait that ended just now has been looked at before the run slept.
-    this.#time.after(RESUME_MS, () => this.#resume(run));
+    const inMs = (queueAtMs(run.waitedFor, DEFAULT_SETTINGS.handOutAheadMs) ?? 0) - this.nowMs;
+    this.#time.after(Math.max(RESUME_MS, inMs), () => this.#resume(run));
     return id;
   }
 
@@ -289,8 +297,10 @@ export class EngineModel {
   }
 
   #resume(run: ModelRun): void {
-    if (run.isBlocked || run.blockers.size === 0 || nextStep(run.status, "resume") === undefined) return;
+    if (run.blockers.size === 0 || nextStep(run.status, "resume") === undefined) return;
     const isAsleep = run.status === "SUSPENDED";
+    const queueAt = isAsleep ? queueAtMs(run.waitedFor, DEFAULT_SETTINGS.handOutAheadMs) : null;
+    if (run.isBlocked && (queueAt === null || queueAt > this.nowMs)) return;
     this.#advance(run, "resume", null);
     if (!isAsleep) return;
     run.readyAtMs = this.#time.nowMs;

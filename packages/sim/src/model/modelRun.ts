@@ -1,7 +1,7 @@
 // One run of the engine model: a history that only `advance` adds to, along the engine's own table.
 import type { CompletedWaitpoint, ExecutionStatus, RunExecutionData, RunStatus } from "@torpor/contracts";
 import { newIdBody, type Random, type Timer } from "@torpor/kernel";
-import { transition, type RunEvent } from "@torpor/engine/rules";
+import { transition, type Blocker as EngineBlocker, type RunEvent } from "@torpor/engine/rules";
 import type { RunPlan } from "../scenario/scenario.ts";
 
 export interface Blocker {
@@ -36,6 +36,8 @@ export class ModelRun {
   readonly blockers = new Map<string, Blocker>();
   /** Every wait that was begun, so that the same request again begins no other. */
   readonly waits = new Map<string, string>();
+  /** Not before this it continues: it is handed out a moment ahead of the end of its wait. */
+  goesOnAtMs = 0;
   giveBacks = 0;
   retryReady = false;
   readyAtMs = 0;
@@ -66,6 +68,15 @@ export class ModelRun {
     return [...this.blockers.values()].some(({ completedAtMs }) => completedAtMs === null);
   }
 
+  /** As the engine's rules see it. */
+  get waitedFor(): EngineBlocker[] {
+    return [...this.blockers.values()].map(({ completedAtMs, endsAtMs, ...blocker }) => ({
+      type: blocker.for === "time" ? "DATETIME" : "MANUAL",
+      status: completedAtMs === null ? "PENDING" : "COMPLETED",
+      completes_after: new Date(endsAtMs),
+    }));
+  }
+
   /** The first entry. */
   begin(nowMs: number, random: Random): void {
     this.#append(nowMs, random, "Queued");
@@ -76,7 +87,10 @@ export class ModelRun {
     const step = transition(this.status, event);
     this.status = step.to;
     this.runStatus = step.run === "final" ? (at.finalStatus ?? "SYSTEM_FAILURE") : step.run;
-    if (event === "resume") this.brought = this.#completed();
+    if (event === "resume") {
+      this.brought = this.#completed();
+      this.goesOnAtMs = Math.max(...this.brought.map(({ completedAt }) => completedAt.getTime()));
+    }
     if (event === "continue") this.checkpoint = null;
     if (event !== "dequeue" && event !== "giveBack" && event !== "resume" && event !== "continue" && event !== "suspend") {
       this.checkpoint = null;
@@ -125,7 +139,7 @@ export class ModelRun {
       id: id.slice("waitpoint_".length),
       friendlyId: id,
       type: blocker.for === "time" ? "DATETIME" : "MANUAL",
-      completedAt: new Date(completedAtMs ?? 0),
+      completedAt: new Date(completedAtMs ?? blocker.endsAtMs),
       outputIsError: false,
     }));
   }

@@ -82,9 +82,10 @@ function runRoutes(engine: EngineModel): Mounted[] {
 
 function sleepRoutes(engine: EngineModel): Mounted[] {
   return [
-    mount(workerActions.continueRun, async ({ params, headers }) =>
-      result(engine.continueRun(params.runId, params.snapshotId, actor(headers))),
-    ),
+    mount(workerActions.continueRun, async ({ params, headers }) => {
+      await engine.untilOver(params.runId);
+      return result(engine.continueRun(params.runId, params.snapshotId, actor(headers)));
+    }),
     mount(workerActions.completeSuspension, async ({ params, body, headers }) => {
       if (!body.success) return { ok: true as const };
       const checkpointId = engine.suspend(params.runId, params.snapshotId, body.checkpoint.location, actor(headers));

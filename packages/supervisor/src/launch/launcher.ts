@@ -2,7 +2,7 @@
 //
 // A run that cannot be placed is always given back with its reason (L11): the platform puts it elsewhere at once, not
 // after a stall.
-import type { DequeuedMessage } from "@torpor/contracts";
+import type { DequeuedMessage, TimelineEvent } from "@torpor/contracts";
 import { assertNever, sleep, type Clock } from "@torpor/kernel";
 import { withRetries, type CallOutcome } from "@torpor/http";
 import type { Log, Metrics } from "@torpor/observe";
@@ -29,6 +29,7 @@ const REPORT_ATTEMPTS = 8;
 /** How a run came to its runner, as its timeline says it and as metrics do. */
 const PLACED_KINDS = { "launch.warm": "warm", "launch.cloned": "clone", "launch.created": "cold", "launch.restored": "restore" } as const;
 type PlacedEvent = keyof typeof PLACED_KINDS;
+type Told = Pick<TimelineEvent, "reason" | "properties">;
 
 export interface LauncherDeps {
   readonly config: SupervisorConfig;
@@ -165,7 +166,13 @@ export class Launcher {
     if (placement.kind === "failed") return await this.#giveBack(message, placement.reason, placement.message);
     if (start.start !== planned) room.templateChanged(message.image, roomOf(message), start.start === "clone");
     const tookMs = clock.monotonicMs() - startedMs;
-    this.#tellPlaced(start.start === "clone" ? "launch.cloned" : "launch.created", message, placement.name, tookMs, start.start_reason);
+    this.#tellPlaced(
+      start.start === "clone" ? "launch.cloned" : "launch.created",
+      message,
+      placement.name,
+      tookMs,
+      start.start_reason === undefined ? {} : { reason: start.start_reason },
+    );
     const runner = runners.get(placement.name);
     if (runner === undefined) return; // it has exited already; whoever heard that has told the platform
     runners.located(runner, placement.sandbox);
@@ -193,7 +200,7 @@ export class Launcher {
     const runId = message.run.friendlyId;
     const result = await restorer.restore(message);
     if (result.kind === "restored") {
-      this.#tellPlaced("launch.restored", message, result.runner.name, result.tookMs);
+      this.#tellPlaced("launch.restored", message, result.runner.name, result.tookMs, { properties: result.steps ?? {} });
       // Nobody can restore it again (L6), and nobody needs it any more (L7)
       if (result.continued) await gateway.removeImage(message.checkpoint.location);
       return;
@@ -242,14 +249,14 @@ export class Launcher {
     return false;
   }
 
-  #tellPlaced(name: PlacedEvent, message: DequeuedMessage, runnerId: string | undefined, tookMs: number, reason?: string): void {
+  #tellPlaced(name: PlacedEvent, message: DequeuedMessage, runnerId: string | undefined, tookMs: number, more: Told = {}): void {
     const { metrics, timeline, log } = this.#deps;
     const kind = PLACED_KINDS[name];
     metrics.count("torpor_launches_total", { kind, outcome: "placed" });
     metrics.observeMs("torpor_launch_seconds", tookMs, { kind });
     log.info({ runId: message.run.friendlyId, runnerId, durationMs: Math.round(tookMs) }, name);
-    const more = { ...(runnerId === undefined ? {} : { runnerId }), ...(reason === undefined ? {} : { reason }) };
-    timeline.add(message.run.friendlyId, { name, durationMs: tookMs, ...more, snapshotId: message.snapshot.friendlyId });
+    const by = runnerId === undefined ? {} : { runnerId };
+    timeline.add(message.run.friendlyId, { name, durationMs: tookMs, ...by, ...more, snapshotId: message.snapshot.friendlyId });
   }
 }
 

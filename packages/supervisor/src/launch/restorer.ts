@@ -16,6 +16,8 @@ import type { Runner } from "../runners/runner.ts";
 import type { Runners } from "../runners/runners.ts";
 import { noteWoken } from "../sleep/ahead.ts";
 import type { EarlyWakes } from "../sleep/earlyWakes.ts";
+import { wholeMs } from "../platform/timeline.ts";
+import { noteFirstNews } from "../sleep/firstNews.ts";
 import type { Waits } from "../sleep/waits.ts";
 import type { WakeWay, Woken } from "../sleep/wakeTeller.ts";
 import type { Intents } from "../snapshot/intents.ts";
@@ -23,12 +25,12 @@ import { isExecuting } from "../snapshot/verdict.ts";
 import { restoreMetadata, servedBy, type WorkloadAddress } from "./environment.ts";
 import { restoredName } from "./names.ts";
 import { roomOf } from "./plan.ts";
-import type { PlaceFailure, Placer } from "./placer.ts";
+import { RestoreNames } from "./restoreNames.ts";
+import type { PlaceFailure, Placement, Placer } from "./placer.ts";
 
 /** How long we wait for our own freezing of this run to end before we believe the hand-out alone. */
 const SETTLE_WITHIN_MS = 15_000;
 const CONTINUE_ATTEMPTS = 4;
-const MAX_REMEMBERED = 10_000;
 
 export interface RestorerDeps {
   readonly config: SupervisorConfig;
@@ -59,7 +61,14 @@ export interface RestorerDeps {
 
 export type RestoreResult =
   /** `continued`: the engine has it executing; else its runner says so itself, in a moment. */
-  | { readonly kind: "restored"; readonly runner: Runner; readonly tookMs: number; readonly continued: boolean }
+  | {
+      readonly kind: "restored";
+      readonly runner: Runner;
+      readonly tookMs: number;
+      readonly continued: boolean;
+      /** The gateway's steps, in milliseconds. */
+      readonly steps?: Readonly<Record<string, number>>;
+    }
   /** It runs no more, because the run had moved on meanwhile. */
   | { readonly kind: "moved_on"; readonly reason: string }
   | { readonly kind: "failed"; readonly outcome: RestoreOutcomeBody["outcome"]; readonly reason: string; readonly message: string };
@@ -68,8 +77,7 @@ type Message = DequeuedMessage & { readonly checkpoint: NonNullable<DequeuedMess
 
 export class Restorer {
   readonly #deps: RestorerDeps;
-  /** How many names were used for each checkpoint. */
-  readonly #namesUsed = new Map<string, number>();
+  readonly #names = new RestoreNames();
 
   constructor(deps: RestorerDeps) {
     this.#deps = deps;
@@ -94,13 +102,14 @@ export class Restorer {
     if (former !== undefined) await this.#deps.retire(former);
     const startedMs = clock.monotonicMs();
     let way: WakeWay = "restored";
+    let steps: Readonly<Record<string, number>> = {};
     const lineage = await this.#lineageOf(message);
     const gate = Promise.withResolvers<void>();
-    const usedBefore = this.#namesUsed.get(message.checkpoint.id) ?? 0;
+    const usedBefore = this.#names.usedFor(message.checkpoint.id);
     const placement = await placer.place({
       isRestore: true,
       snapshotId,
-      nameOf: (tryNumber) => restoredName(runId, message.checkpoint.id, this.#use(message.checkpoint.id, usedBefore + tryNumber)),
+      nameOf: (tryNumber) => restoredName(runId, message.checkpoint.id, this.#names.use(message.checkpoint.id, usedBefore + tryNumber)),
       onTry: (name) => void this.#expect(name, message, lineage, gate.promise),
       onNotStarted: (name) => void runners.remove(name),
       ask: async (name) => {
@@ -112,20 +121,13 @@ export class Restorer {
           labels: { org: message.organization.id },
         });
         if (restored.kind === "ok" && restored.body.extensions?.includes("thawed") === true) way = "thawed";
+        if (restored.kind === "ok") steps = wholeMs(restored.body._timing);
         return restored;
       },
     });
     if (placement.kind === "failed") {
       gate.resolve();
-      // Images are on one node. Whoever never had this one gives the run back once: the node that has it may be the next to ask
-      const isElsewhere =
-        placement.reason === "memory_image_gone" && usedBefore === 0 && !this.#deps.isImageOurs(message.checkpoint.location);
-      return {
-        kind: "failed",
-        outcome: isFinal(placement.reason) && !isElsewhere ? "fail" : "requeue",
-        reason: isElsewhere ? "memory_image_elsewhere" : placement.reason,
-        message: placement.message,
-      };
+      return this.#notPlaced(placement, message, usedBefore === 0);
     }
     const runner = runners.get(placement.name);
     if (runner === undefined) return { kind: "moved_on", reason: "runner_ended" };
@@ -135,12 +137,24 @@ export class Restorer {
     if (runner.heardMs > runner.createdMs) noteWoken(runner, clock, this.#deps.onWoke);
     try {
       const result = await this.#continue(runner, message, clock.monotonicMs() - startedMs);
-      if (result.kind === "restored") this.#deps.tellWoken({ message, runner, way, endsAtMs });
-      return result;
+      if (result.kind !== "restored") return result;
+      this.#deps.tellWoken({ message, runner, way, endsAtMs });
+      return { ...result, steps };
     } finally {
       gate.resolve();
       runner.continued = null;
     }
+  }
+
+  /** Images are on one node. Whoever never had this one gives the run back once: the node that has it may be the next to ask. */
+  #notPlaced({ reason, message: text }: Placement & { kind: "failed" }, message: Message, isFirst: boolean): RestoreResult {
+    const isElsewhere = reason === "memory_image_gone" && isFirst && !this.#deps.isImageOurs(message.checkpoint.location);
+    return {
+      kind: "failed",
+      outcome: isFinal(reason) && !isElsewhere ? "fail" : "requeue",
+      reason: isElsewhere ? "memory_image_elsewhere" : reason,
+      message: text,
+    };
   }
 
   /** It runs already, and has waited for this; its memory image is consumed. */
@@ -183,6 +197,7 @@ export class Restorer {
     const retries = { attempts: CONTINUE_ATTEMPTS, baseMs: 100, maxMs: 1_000, clock, random, signal: stop, retryable: isPassing };
     const outcome = await withRetries(retries, () => platform.continueRun(at, { runnerId: runner.name }));
     if (outcome.kind === "ok") {
+      noteFirstNews(clock, runner, message, outcome.body);
       this.#deps.notify(runner, runId);
       return { kind: "restored", runner, tookMs, continued: true };
     }
@@ -228,14 +243,6 @@ export class Restorer {
     const images = await this.#deps.gateway.images();
     const image = images.kind === "ok" ? images.body.snapshots.find(({ id }) => id === message.checkpoint.location) : undefined;
     return image === undefined ? [] : [image.instanceName];
-  }
-
-  /** Notes the number of a name as used. */
-  #use(checkpointId: string, number: number): number {
-    this.#namesUsed.delete(checkpointId);
-    this.#namesUsed.set(checkpointId, number);
-    if (this.#namesUsed.size > MAX_REMEMBERED) this.#namesUsed.delete(this.#namesUsed.keys().next().value ?? "");
-    return number;
   }
 }
 

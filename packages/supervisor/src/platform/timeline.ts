@@ -90,3 +90,8 @@ function byRun(lines: readonly { readonly runId: string; readonly event: Timelin
 function chunks<T>(items: readonly T[], size: number): T[][] {
   return Array.from({ length: Math.ceil(items.length / size) }, (_, index) => items.slice(index * size, (index + 1) * size));
 }
+
+/** What a gateway says of the time that its steps took, for a line: to the millisecond. */
+export function wholeMs(timing: Readonly<Record<string, number>> = {}): Record<string, number> {
+  return Object.fromEntries(Object.entries(timing).map(([step, ms]) => [step, Math.round(ms)]));
+}

@@ -42,6 +42,15 @@ export interface Ahead {
   readyMs: number | null;
 }
 
+/** What the platform has to tell a runner that it has just continued. */
+export interface FirstNews {
+  /** Answer to `since`. */
+  readonly body: unknown;
+  readonly snapshotId: string;
+  /** Monotonic. */
+  readonly knownMs: number;
+}
+
 /** The newest engine snapshot that the runner knows for certain, or was made for. */
 export function lastSeenAt(runner: Pick<Runner, "snapshotId" | "restoredAt">): string | null {
   const { snapshotId, restoredAt } = runner;
@@ -85,6 +94,8 @@ export class Runner {
   continued: Promise<void> | null = null;
   /** It was made ready before its run's wait has ended: its run is not its own yet, and it is told nothing new until then. */
   ahead: Ahead | null = null;
+  /** What its first look at its run's history would find; null when that must be asked. */
+  firstNews: FirstNews | null = null;
   /** When its wake was decided (monotonic); null once it was heard, or when it was not woken. */
   wakeAskedMs: number | null = null;
 

@@ -1,8 +1,8 @@
 // Sleeping runs that are made ready before their wait ends, so that they go on at its very end.
 //
-// E1  A run whose end is known is restored so long before it as a wake takes here (95th percentile). Its runner idles: what it asks
-//     for is answered with nothing new, and the platform hears nothing of it. It goes on when the engine has handed the run out,
-//     never before (see Restorer).
+// E1  A run whose end is known is restored so long before it as a wake takes here (95th percentile), and the moment by which the
+//     platform hands runs out ahead of their end. Its runner idles: what it asks for is answered with nothing new, and the platform
+//     hears nothing of it. It goes on when the platform has answered `continue`, which it does at the end of the wait (see Restorer).
 // E2  Its memory image stays on the disk, reserved, until the run is about to go on. A sandbox that dies ahead of time, is not wanted,
 //     or is left behind by a crash of ours costs nothing but the earliness: the image is free again as soon as the sandbox has ended,
 //     and the run wakes as it would have. What the runner says meanwhile is refused (L8), and one that leaves is not called.
@@ -10,43 +10,33 @@
 // E3  Whoever is not called for soon after its time ends (the run waits in the queue, or was cancelled): it takes up room.
 // E4  Nothing of this must survive. The net under every timer here is the ordinary wake.
 import { withRetries } from "@torpor/http";
-import type { Clock, Timer } from "@torpor/kernel";
-import type { Log, Metrics } from "@torpor/observe";
+import type { Timer } from "@torpor/kernel";
+import type { Log } from "@torpor/observe";
 import type { NodeRoom } from "../dequeue/nodeRoom.ts";
-import type { Gateway } from "../gateway/gateway.ts";
 import { aheadName } from "../launch/names.ts";
 import { fits } from "../launch/plan.ts";
-import { isPassing, type Platform } from "../platform/platform.ts";
-import type { Timeline } from "../platform/timeline.ts";
+import { isPassing } from "../platform/platform.ts";
 import type { Runner } from "../runners/runner.ts";
-import type { Runners } from "../runners/runners.ts";
 import { judgeAcceptance } from "../snapshot/verdict.ts";
-import { noteWoken } from "./ahead.ts";
 import type { AsleepRun } from "./asleepRun.ts";
-import type { NodeCosts } from "./nodeCosts.ts";
+import { makeReady, type MakeReadyDeps } from "./makeReady.ts";
 
-export interface EarlyWakesDeps {
-  readonly clock: Clock;
+export interface EarlyWakesDeps extends MakeReadyDeps {
   readonly random: () => number;
   readonly stop: AbortSignal;
   readonly log: Log;
-  readonly metrics: Metrics;
-  readonly gateway: Gateway;
-  readonly platform: Platform;
-  readonly runners: Runners;
   readonly room: NodeRoom;
-  readonly costs: NodeCosts;
-  readonly timeline: Timeline;
-  /** What the sandbox reads about itself. */
-  readonly metadataOf: (name: string, run: AsleepRun) => Record<string, string>;
-  /** Removes a runner and its sandbox. */
-  readonly retire: (runner: Runner) => Promise<void>;
   readonly draining: () => boolean;
 }
 
 /** Why somebody who was made ready is not wanted. */
 export type EarlyLoss = "not_called" | "canceled" | "other_image" | "shutdown" | "died" | "left" | "not_consumed";
 
+/**
+ * The platform hands a run out 150 ms before its end; until then its sandbox should be ready, and one wake in twenty takes longer
+ * than others. Idling costs a sandbox's memory for this time, and being late a user's.
+ */
+const READY_BEFORE_MS = 250;
 /** Sooner than this before its end nobody is made ready: a wait that is nearly over wakes as others do. */
 const MIN_LEAD_MS = 20;
 /** The engine queues a run some tens of ms after its end; one that is not handed out by then waits for its queue. */
@@ -138,13 +128,16 @@ export class EarlyWakes {
   }
 
   #arm(entry: Entry): void {
-    const { clock, costs } = this.#deps;
-    const inMs = entry.run.endsAtMs - clock.nowMs() - costs.prices().wakeP95Ms;
-    entry.timer = clock.after(Math.min(Math.max(0, inMs), LONGEST_TIMER_MS), () => {
-      const isEarly = entry.run.endsAtMs - clock.nowMs() - costs.prices().wakeP95Ms > CLOCK_SLACK_MS;
-      if (isEarly) this.#arm(entry);
+    const { clock } = this.#deps;
+    entry.timer = clock.after(Math.min(Math.max(0, this.#beginsInMs(entry)), LONGEST_TIMER_MS), () => {
+      if (this.#beginsInMs(entry) > CLOCK_SLACK_MS) this.#arm(entry);
       else this.#begin(entry);
     });
+  }
+
+  #beginsInMs({ run }: Entry): number {
+    const { clock, costs } = this.#deps;
+    return run.endsAtMs - clock.nowMs() - costs.prices().wakeP95Ms - READY_BEFORE_MS;
   }
 
   #begin(entry: Entry): void {
@@ -158,63 +151,12 @@ export class EarlyWakes {
       this.#byRun.delete(run.runId);
       return;
     }
-    entry.runner = this.#restore(run).catch((error: unknown) => {
+    const name = aheadName(run.runId, run.imageId, ++this.#names);
+    entry.runner = makeReady(this.#deps, name, run).catch((error: unknown) => {
       this.#deps.log.error({ err: error, runId: run.runId }, "a run could not be made ready ahead of time, unforeseen");
       return null;
     });
     entry.timer = clock.after(leftMs + CALLED_WITHIN_MS, () => void this.#giveUp(entry, "not_called"));
-  }
-
-  async #restore(run: AsleepRun): Promise<Runner | null> {
-    const { gateway, metrics, timeline, clock, costs } = this.#deps;
-    const startedMs = clock.monotonicMs();
-    if (!(await this.#sleepsStill(run))) return null;
-    const name = aheadName(run.runId, run.imageId, ++this.#names);
-    const runner = this.#expect(name, run);
-    const restored = await gateway.restore(run.imageId, {
-      name,
-      metadata: this.#deps.metadataOf(name, run),
-      cpu: run.room.cpu,
-      memory_gb: run.room.memoryGib,
-      extensions: ["reserve"],
-    });
-    if (this.#deps.runners.get(name) !== runner) return null; // it has exited already
-    if (restored.kind !== "ok") {
-      metrics.count("torpor_early_wakes_total", { outcome: "not_started" });
-      await this.#deps.retire(runner); // it may have started all the same
-      return null;
-    }
-    this.#deps.runners.located(runner, { instanceId: restored.body.id, address: restored.body.address ?? null });
-    runner.phase = "running";
-    if (runner.heardMs > runner.createdMs) noteWoken(runner, clock, (wokeMs) => costs.woke(wokeMs));
-    if (runner.ahead !== null) runner.ahead.readyMs = clock.monotonicMs();
-    const durationMs = clock.monotonicMs() - startedMs;
-    // Not as the line's runner: the run is not its own yet
-    const properties = { runnerId: name };
-    timeline.add(run.runId, { name: "wake.ready", reason: "known_end", durationMs, snapshotId: run.snapshotId, properties });
-    return runner;
-  }
-
-  /** It may have been cancelled, or have woken elsewhere, and nobody here was told. */
-  async #sleepsStill({ runId, imageId }: AsleepRun): Promise<boolean> {
-    const latest = await this.#deps.platform.latest(runId);
-    if (latest.kind === "ok" && judgeAcceptance(latest.body, imageId) === "yes") return true;
-    this.#deps.metrics.count("torpor_early_wakes_total", { outcome: latest.kind === "ok" ? "moved_on" : "not_asked" });
-    return false;
-  }
-
-  #expect(name: string, run: AsleepRun): Runner {
-    const { runners } = this.#deps;
-    const { room, attemptNumber, serves } = run;
-    const lineage = run.lineage.filter((alias) => alias !== name);
-    const runner = runners.add({ name, room, lineage, restoredAt: null, adopted: false, attemptNumber, serves });
-    runner.phase = "starting";
-    runner.taskId = run.taskId;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    runner.ahead = { called: promise, call: resolve, hasLeft: false, readyMs: null };
-    runner.wakeAskedMs = this.#deps.clock.monotonicMs();
-    runners.take(runner, run.runId);
-    return runner;
   }
 
   /** Deletes the image, which nobody can restore from then on. False: perhaps it is there still. */

@@ -16,6 +16,7 @@ import { hasLeft } from "../runners/lostRun.ts";
 import type { Runners } from "../runners/runners.ts";
 import type { Intents } from "../snapshot/intents.ts";
 import { noteWoken, untilCalled } from "../sleep/ahead.ts";
+import { takeFirstNews } from "../sleep/firstNews.ts";
 import type { Waits } from "../sleep/waits.ts";
 import type { Rearm } from "../snapshot/rearm.ts";
 import { completedAlready } from "./completedAlready.ts";
@@ -160,6 +161,11 @@ export class RunActions {
     this.#heard(runner, at);
     if (runner !== null && (await this.#hasNoNewsYet(runner))) return new Answer({ snapshots: [] } as never, { status: 200 });
     if (runner?.continued != null) await Promise.race([runner.continued, sleep(this.#deps.clock, CONTINUED_WITHIN_MS)]);
+    const news = takeFirstNews(this.#deps.clock, runner, at.snapshotId);
+    if (news !== undefined) {
+      this.#deps.intents.observe(at.runId, news.snapshotId, "EXECUTING");
+      return new Answer(news.body as never, { status: 200 });
+    }
     const outcome = await this.#deps.platform.since(at, by(caller));
     if (outcome.kind !== "ok") return passOn(outcome);
     const history = peek.history(outcome.body) ?? [];

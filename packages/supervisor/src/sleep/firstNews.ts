@@ -1,0 +1,31 @@
+// The first look of a woken runner at its run's history finds one snapshot, the one that our `continue` has just made. We know it, and
+// the waitpoints that it brings came with the hand-out: asking the platform for both would keep the task waiting.
+import type { DequeuedMessage } from "@torpor/contracts";
+import type { Clock } from "@torpor/kernel";
+import { z } from "zod";
+import type { FirstNews, Runner } from "../runners/runner.ts";
+
+/** Later than this something else may have happened to the run, and the platform is asked. */
+const FRESH_MS = 1_000;
+
+const Continued = z.looseObject({
+  snapshot: z.looseObject({ friendlyId: z.string(), executionStatus: z.literal("EXECUTING") }),
+  run: z.looseObject({}),
+});
+
+/** Remembers what the platform answered to `continue`. Batches carry more than the hand-out says of them: those are asked for. */
+export function noteFirstNews(clock: Clock, runner: Runner, message: DequeuedMessage, answer: unknown): void {
+  const continued = Continued.safeParse(answer).data;
+  const { completedWaitpoints } = message;
+  if (continued === undefined || completedWaitpoints.some(({ type }) => type !== "DATETIME" && type !== "MANUAL")) return;
+  const body = { snapshots: [{ version: "1", ...continued, completedWaitpoints }] };
+  runner.firstNews = { body, snapshotId: continued.snapshot.friendlyId, knownMs: clock.monotonicMs() };
+}
+
+/** What a runner that believes in this snapshot has not heard yet, once; undefined: the platform must be asked. */
+export function takeFirstNews(clock: Clock, runner: Runner | null, snapshotId: string): FirstNews | undefined {
+  const news = runner?.firstNews;
+  if (runner === null || news == null) return undefined;
+  runner.firstNews = null;
+  return snapshotId < news.snapshotId && clock.monotonicMs() - news.knownMs < FRESH_MS ? news : undefined;
+}
