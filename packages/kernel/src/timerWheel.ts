@@ -19,13 +19,15 @@ export interface TimerWheelOptions {
 /** Holds deadlines in monotonic milliseconds, and hands back what came due when it is advanced. */
 export class TimerWheel<T> {
   readonly #tickMs: number;
-  readonly #slots: Set<string>[];
+  /** Made when they are first used: most wheels hold a few deadlines. */
+  readonly #slots = new Map<number, Set<string>>();
+  readonly #slotCount: number;
   readonly #entries = new Map<string, Entry<T>>();
   #tick: number;
 
   constructor(options: TimerWheelOptions, nowMs: number) {
     this.#tickMs = options.tickMs;
-    this.#slots = Array.from({ length: options.slotCount }, () => new Set<string>());
+    this.#slotCount = options.slotCount;
     this.#tick = Math.floor(nowMs / options.tickMs);
   }
 
@@ -38,7 +40,9 @@ export class TimerWheel<T> {
     const replaced = this.cancel(key);
     const dueTick = Math.max(Math.ceil(dueMs / this.#tickMs), this.#tick + 1);
     this.#entries.set(key, { key, dueTick, data });
-    this.#slot(dueTick).add(key);
+    const index = this.#indexOf(dueTick);
+    const slot = this.#slots.get(index) ?? new Set<string>();
+    this.#slots.set(index, slot.add(key));
     return replaced;
   }
 
@@ -52,7 +56,10 @@ export class TimerWheel<T> {
     const entry = this.#entries.get(key);
     if (entry === undefined) return undefined;
     this.#entries.delete(key);
-    this.#slot(entry.dueTick).delete(key);
+    const index = this.#indexOf(entry.dueTick);
+    const slot = this.#slots.get(index);
+    slot?.delete(key);
+    if (slot?.size === 0) this.#slots.delete(index);
     return entry.data;
   }
 
@@ -70,10 +77,10 @@ export class TimerWheel<T> {
   /** Moves time to `nowMs` and returns what came due, in due order. It calls nobody. */
   advance(nowMs: number): T[] {
     const target = Math.floor(nowMs / this.#tickMs);
-    const steps = Math.min(target - this.#tick, this.#slots.length);
+    const steps = Math.min(target - this.#tick, this.#slotCount);
     const due: Entry<T>[] = [];
     for (let step = 1; step <= steps; step++) {
-      for (const key of this.#slot(this.#tick + step)) {
+      for (const key of this.#slots.get(this.#indexOf(this.#tick + step)) ?? []) {
         const entry = this.#entries.get(key);
         if (entry !== undefined && entry.dueTick <= target) due.push(entry);
       }
@@ -83,10 +90,7 @@ export class TimerWheel<T> {
     return due.sort((a, b) => a.dueTick - b.dueTick).map((entry) => entry.data);
   }
 
-  #slot(tick: number): Set<string> {
-    const index = ((tick % this.#slots.length) + this.#slots.length) % this.#slots.length;
-    const slot = this.#slots[index];
-    if (slot === undefined) throw new Error(`Cannot find slot ${index} of ${this.#slots.length}`);
-    return slot;
+  #indexOf(tick: number): number {
+    return ((tick % this.#slotCount) + this.#slotCount) % this.#slotCount;
   }
 }

@@ -8,6 +8,9 @@ const REPLACED: Readonly<Record<string, string>> = {
   "node:fs/promises": new URL("./disk/memoryFs.ts", import.meta.url).href,
   "node:os": new URL("./disk/machine.ts", import.meta.url).href,
 };
+const CRYPTO = new URL("./host/crypto.ts", import.meta.url).href;
+/** Whatever signs, seals or compares while a plane runs. */
+const SIGNS = /\/packages\/(gateway\/src\/(snapshots|sandboxes)|supervisor\/src\/snapshot)\//;
 const SEAL_THREADS = /\/packages\/gateway\/src\/snapshots\/sealThreads\.ts$/;
 /** Parts of the gateway that a simulation does not run stay as they are: they are loaded, never called. */
 const REAL = /\/drivers\/(gvisor|process)\/|\/cleanup\.ts$|\/instanceLock\.ts$/;
@@ -19,6 +22,7 @@ export function installHooks(mutant: Mutant | null): void {
       const parent = context.parentURL ?? "";
       const replaced = REPLACED[specifier];
       if (replaced !== undefined && GATEWAY.test(parent) && !REAL.test(parent)) return { url: replaced, shortCircuit: true };
+      if (specifier === "node:crypto" && SIGNS.test(parent)) return { url: CRYPTO, shortCircuit: true };
       const resolved = next(specifier, context);
       if (SEAL_THREADS.test(resolved.url) && GATEWAY.test(parent))
         return { url: new URL("./disk/sealThreads.ts", import.meta.url).href, shortCircuit: true };

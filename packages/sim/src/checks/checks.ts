@@ -3,7 +3,7 @@ import type { RunEvent } from "@torpor/engine/rules";
 import type { SimProcess } from "../kernel/simProcess.ts";
 import type { Actor, ModelRun } from "../model/modelRun.ts";
 import type { ExecutionMemory } from "../model/runnerMemory.ts";
-import type { Message, WireAnswer } from "../network/network.ts";
+import type { Message, WireAnswer } from "../network/message.ts";
 import type { Point } from "../scenario/scenario.ts";
 import type { PointFacts } from "../world/context.ts";
 import type { Plane } from "../world/plane.ts";

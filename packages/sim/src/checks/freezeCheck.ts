@@ -3,7 +3,7 @@
 import { gateway as gatewayRoutes, workerActions, workload, WORKLOAD_HEADERS, type Route } from "@torpor/contracts";
 import { snapshotComplete } from "@torpor/supervisor";
 import type { SimProcess } from "../kernel/simProcess.ts";
-import { keyOf, type Message, type WireAnswer } from "../network/network.ts";
+import { keyOf, type Message, type WireAnswer } from "../network/message.ts";
 import type { Context } from "../world/context.ts";
 
 const key = (declared: unknown): string => keyOf(declared as Route);
@@ -180,7 +180,7 @@ function paramsOf(message: Message): { runId: string; snapshotId: string } {
 }
 
 function runnerOf(message: Message): string {
-  return (message.input.headers as Record<string, string>)[WORKLOAD_HEADERS.runnerId] ?? "";
+  return message.headers[WORKLOAD_HEADERS.runnerId] ?? "";
 }
 
 interface Seen {

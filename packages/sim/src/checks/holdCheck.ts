@@ -1,6 +1,6 @@
 // Nobody stands still longer than the deadline of a hold allows, whatever became of who should decide.
 import { gateway as gatewayRoutes, type Route } from "@torpor/contracts";
-import { keyOf, type Message } from "../network/network.ts";
+import { keyOf, type Message } from "../network/message.ts";
 import type { Point } from "../scenario/scenario.ts";
 import type { PointFacts } from "../world/context.ts";
 import type { Plane } from "../world/plane.ts";

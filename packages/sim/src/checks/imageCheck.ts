@@ -3,7 +3,7 @@
 import { gateway as gatewayRoutes, workerActions, type Route } from "@torpor/contracts";
 import type { RunEvent } from "@torpor/engine/rules";
 import type { ModelRun } from "../model/modelRun.ts";
-import { keyOf, type Message, type WireAnswer } from "../network/network.ts";
+import { keyOf, type Message, type WireAnswer } from "../network/message.ts";
 import type { Point } from "../scenario/scenario.ts";
 import type { PointFacts } from "../world/context.ts";
 import type { Plane } from "../world/plane.ts";
@@ -72,8 +72,8 @@ export class ImageCheck {
   }
 
   answered(name: string, message: Message, answer: WireAnswer): void {
-    const isKept = JSON.stringify(message.input.body ?? {}).includes("keep"); // as a cache, still frozen
-    if (name !== COMMIT || answer.status >= 300 || isKept) return;
+    if (name !== COMMIT || answer.status >= 300) return;
+    if (JSON.stringify(message.input.body ?? {}).includes("keep")) return; // as a cache, still frozen
     const { snapshotId } = message.input.params as unknown as { snapshotId: string };
     const written = this.#written.get(snapshotId);
     const original = written === undefined ? undefined : this.#plane.nodes[written.node]?.machine.sandboxes.get(written.sandboxId);

@@ -3,7 +3,7 @@
 import type { RunEvent } from "@torpor/engine/rules";
 import { workload, type Route } from "@torpor/contracts";
 import type { Actor, ModelRun } from "../model/modelRun.ts";
-import { keyOf, type Message, type WireAnswer } from "../network/network.ts";
+import { keyOf, type Message, type WireAnswer } from "../network/message.ts";
 import type { Point } from "../scenario/scenario.ts";
 import type { PointFacts } from "../world/context.ts";
 import type { Plane } from "../world/plane.ts";
@@ -39,8 +39,8 @@ export class WaitCheck {
   }
 
   /** A refusal says whether it is worth asking again: the loser of a race must not ask for half a minute. */
-  answered({ link, route }: Message, { status, shouldRetry }: WireAnswer): void {
-    if (link === "runner>supervisor" && status >= 400 && status < 500 && shouldRetry !== "false" && !MAY_ASK_AGAIN.has(keyOf(route)))
+  answered({ link, route, name }: Message, { status, shouldRetry }: WireAnswer): void {
+    if (link === "runner>supervisor" && status >= 400 && status < 500 && shouldRetry !== "false" && !MAY_ASK_AGAIN.has(name))
       this.#plane.context.violation("L8", `${route.path} was refused with ${status}, and the runner is not told that this is final`);
   }
 

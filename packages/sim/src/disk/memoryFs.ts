@@ -8,6 +8,7 @@ const disks = new Map<string, Disk>();
 /** From now on paths below `root` are on this disk. */
 export function mount(root: string, disk: Disk): void {
   disks.set(root, disk);
+  byNumber.clear(); // nobody closes what a killed process had open, and a thread has one plane at a time
   disk.files.set(root, "folder");
 }
 
@@ -20,6 +21,10 @@ function diskOf(path: string): Disk {
 
 function parentOf(path: string): string {
   return path.slice(0, path.lastIndexOf("/"));
+}
+
+function isBelow(path: string, folder: string): boolean {
+  return path.length > folder.length && path.startsWith(folder) && path[folder.length] === "/";
 }
 
 function missing(path: string): Error {
@@ -75,7 +80,8 @@ export function readdir(path: string): Promise<string[]> {
   return disk.do(() => {
     if (disk.files.get(path) !== "folder") throw missing(path);
     const names: string[] = [];
-    for (const one of disk.files.keys()) if (parentOf(one) === path) names.push(one.slice(path.length + 1));
+    const start = path.length + 1;
+    for (const one of disk.files.keys()) if (isBelow(one, path) && one.indexOf("/", start) === -1) names.push(one.slice(start));
     return names;
   });
 }
@@ -83,18 +89,24 @@ export function readdir(path: string): Promise<string[]> {
 export function rm(path: string, options: { readonly recursive?: boolean; readonly force?: boolean } = {}): Promise<void> {
   const disk = diskOf(path);
   return disk.do(() => {
-    if (!disk.files.has(path) && options.force !== true) throw missing(path);
-    for (const one of Array.from(disk.files.keys())) if (one === path || one.startsWith(`${path}/`)) disk.files.delete(one);
+    const found = disk.files.get(path);
+    if (found === undefined && options.force !== true) throw missing(path);
+    disk.files.delete(path);
+    if (found === "folder") for (const one of disk.files.keys()) if (isBelow(one, path)) disk.files.delete(one);
   });
 }
 
 export function rename(from: string, to: string): Promise<void> {
   const disk = diskOf(from);
   return disk.do(() => {
-    if (!disk.files.has(from)) throw missing(from);
+    const found = disk.files.get(from);
+    if (found === undefined) throw missing(from);
     if (disk.files.get(parentOf(to)) !== "folder") throw missing(to);
-    for (const [path, content] of Array.from(disk.files)) {
-      if (path !== from && !path.startsWith(`${from}/`)) continue;
+    disk.files.delete(from);
+    disk.files.set(to, found);
+    if (found !== "folder") return;
+    for (const [path, content] of disk.files) {
+      if (!isBelow(path, from)) continue;
       disk.files.delete(path);
       disk.files.set(to + path.slice(from.length), content);
     }

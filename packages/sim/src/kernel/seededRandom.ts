@@ -21,7 +21,9 @@ export class SeededRandom implements Random {
   }
 
   bytes(length: number): Uint8Array {
-    return Uint8Array.from({ length }, () => this.#next() & 255);
+    const bytes = new Uint8Array(length);
+    for (let index = 0; index < length; index++) bytes[index] = this.#next() & 255;
+    return bytes;
   }
 
   /** A whole number from `min` to `max`, both included. */

@@ -18,7 +18,6 @@ export class SimProcess {
   readonly random: SeededRandom;
   readonly clock: Clock;
   readonly #time: VirtualTime;
-  readonly #timers = new Set<Timer>();
   readonly #listeners = new Set<() => void>();
   #alive = true;
 
@@ -41,8 +40,6 @@ export class SimProcess {
 
   kill(): void {
     this.#alive = false;
-    for (const timer of this.#timers) timer.cancel();
-    this.#timers.clear();
     for (const listener of this.#listeners) listener();
     this.#listeners.clear();
   }
@@ -54,18 +51,8 @@ export class SimProcess {
   }
 
   #after(delayMs: number, fire: () => void): Timer {
-    if (!this.#alive) return { cancel: () => undefined };
-    const timer = this.#time.after(delayMs, () => {
-      this.#timers.delete(handle);
-      fire();
+    return this.#time.after(delayMs, () => {
+      if (this.#alive) fire();
     });
-    const handle: Timer = {
-      cancel: () => {
-        this.#timers.delete(handle);
-        timer.cancel();
-      },
-    };
-    this.#timers.add(handle);
-    return handle;
   }
 }

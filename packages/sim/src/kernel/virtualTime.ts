@@ -2,10 +2,21 @@
 // ready, time leaps to the next one.
 import type { Timer } from "@torpor/kernel";
 
-interface Event extends Timer {
+class Event implements Timer {
   readonly atMs: number;
   readonly order: number;
+  /** Null: it has happened, or was cancelled. */
   fire: (() => void) | null;
+
+  constructor(atMs: number, order: number, fire: () => void) {
+    this.atMs = atMs;
+    this.order = order;
+    this.fire = fire;
+  }
+
+  cancel(): void {
+    this.fire = null;
+  }
 }
 
 /** How many steps are queued at once: between two of them Node lets every ready promise run, and only that. */
@@ -28,12 +39,7 @@ export class VirtualTime {
 
   /** Calls `fire` after `delayMs`; ties in the order in which they were set. */
   after(delayMs: number, fire: () => void): Timer {
-    const event: Event = {
-      atMs: this.#nowMs + Math.max(0, delayMs),
-      order: this.#order++,
-      fire,
-      cancel: () => void (event.fire = null),
-    };
+    const event = new Event(this.#nowMs + Math.max(0, delayMs), this.#order++, fire);
     this.#push(event);
     return event;
   }

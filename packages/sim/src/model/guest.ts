@@ -4,7 +4,8 @@ import { warmStart, WARM_START_HEADERS, workload, WORKLOAD_HEADERS, type Route }
 import type { CallInput } from "@torpor/http";
 import type { Timer } from "@torpor/kernel";
 import type { SimProcess } from "../kernel/simProcess.ts";
-import type { CallOptions, WireOutcome } from "../network/network.ts";
+import type { WireOutcome } from "../network/message.ts";
+import type { CallOptions } from "../network/network.ts";
 import type { RunPlan } from "../scenario/scenario.ts";
 import { GuestSocket, type SocketHost } from "./guestSocket.ts";
 import { beginWait } from "./platformRoutes.ts";

@@ -17,7 +17,7 @@ import { mount } from "../disk/memoryFs.ts";
 import { SimProcess, type WallClock } from "../kernel/simProcess.ts";
 import { BrokerModel } from "../model/broker.ts";
 import { SimDriver } from "../model/simDriver.ts";
-import { routeMap, type Endpoint } from "../network/network.ts";
+import { routeMap, type Endpoint } from "../network/message.ts";
 import { NO_METRICS, type Context } from "./context.ts";
 import { SimMachine } from "./simMachine.ts";
 import { Subscriptions } from "./subscriptions.ts";

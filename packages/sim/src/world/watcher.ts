@@ -2,7 +2,7 @@
 import { CALLBACK_SIGNATURE_HEADER, gateway as gatewayRoutes, warmStart, workerActions, workload, type Route } from "@torpor/contracts";
 import { snapshotComplete } from "@torpor/supervisor";
 import type { Checks } from "../checks/checks.ts";
-import { keyOf, type Endpoint, type Message, type NetworkWatcher, type WireAnswer } from "../network/network.ts";
+import { keyOf, type Endpoint, type Message, type NetworkWatcher, type WireAnswer } from "../network/message.ts";
 import type { Point } from "../scenario/scenario.ts";
 import type { Context } from "./context.ts";
 
@@ -42,10 +42,9 @@ export class Watcher implements NetworkWatcher {
   }
 
   sent(message: Message): void {
-    const { route, input } = message;
-    const name = keyOf(route);
+    const { name, input } = message;
     if (name === KEYS.callback) {
-      const signature = (input.headers as Record<string, string>)[CALLBACK_SIGNATURE_HEADER];
+      const signature = message.headers[CALLBACK_SIGNATURE_HEADER];
       if (!message.from.name.startsWith("stranger")) this.lastCallback = { body: String(input.body), signature };
     }
     if (name === KEYS.snapshot) {
@@ -62,9 +61,9 @@ export class Watcher implements NetworkWatcher {
     if (point !== undefined) this.#point(point, message);
   }
 
-  arrived(message: Message, _at: Endpoint): void {
-    const name = keyOf(message.route);
-    this.#checks.arrived(name, message, _at.process);
+  arrived(message: Message, at: Endpoint): void {
+    const { name } = message;
+    this.#checks.arrived(name, message, at.process);
     if (name === KEYS.suspend) this.#point("suspend_asked", message);
     if (name === KEYS.complete && message.link === "runner>supervisor") this.#point("completing", message);
   }
@@ -74,12 +73,12 @@ export class Watcher implements NetworkWatcher {
   }
 
   served(message: Message, answer: WireAnswer): void {
-    const name = keyOf(message.route);
+    const { name } = message;
     if (name === KEYS.report && (answer.body as { accepted?: boolean }).accepted === true) this.#point("accepted", message);
   }
 
   answered(message: Message, answer: WireAnswer): void {
-    const name = keyOf(message.route);
+    const { name } = message;
     this.#record(`answered ${answer.status}`, message);
     this.#checks.answered(name, message, answer);
     if (name === KEYS.latest) this.#point("wait_checked", message);
@@ -87,18 +86,18 @@ export class Watcher implements NetworkWatcher {
 
   unanswered(message: Message, happened: "no" | "maybe"): void {
     this.#record(happened === "no" ? "could not reach" : "had no answer", message);
-    this.#checks.unanswered(keyOf(message.route), message, happened);
+    this.#checks.unanswered(message.name, message, happened);
   }
 
   failed(message: Message, error: unknown): void {
     // a machine that refuses is answered for with 500, as it is over HTTP
     if (this.#context.scenario.faults.some(({ kind }) => kind === "driver" || kind === "disk")) return;
-    this.#context.violation("unforeseen", `${keyOf(message.route)} failed: ${error instanceof Error ? error.stack : String(error)}`);
+    this.#context.violation("unforeseen", `${message.name} failed: ${error instanceof Error ? error.stack : String(error)}`);
   }
 
-  #record(what: string, { link, from, route, input }: Message): void {
-    if (IDLE.has(keyOf(route))) return;
-    this.#context.history.add(from.name, `${what} ${link} ${route.method} ${route.path}`, { ...(input.params as object | undefined) });
+  #record(what: string, { link, from, name, input }: Message): void {
+    if (IDLE.has(name)) return;
+    this.#context.history.add(from.name, `${what} ${link} ${name}`, input.params as Readonly<Record<string, unknown>> | undefined);
   }
 
   #point(name: Point, { input, from }: Message): void {
