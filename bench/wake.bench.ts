@@ -11,6 +11,8 @@ const cycles = Number(process.argv[process.argv.indexOf("--cycles") + 1]) || 50;
 const TIMER_SECONDS = Number(process.env["TORPOR_BENCH_TIMER_SECONDS"]) || 75;
 /** A run begins so long after the one before it, and in between another one falls asleep and wakes. */
 const APART_MS = 4_000;
+/** A break-even, and what a busy machine needs. */
+const ASLEEP_WITHIN_MS = 300_000;
 /** A token is completed when its run has slept this long. */
 const ASLEEP_MS = 3_000;
 const repoDir = process.env["TORPOR_REPO_DIR"] ?? process.cwd();
@@ -32,25 +34,34 @@ interface Wake {
 type Steps = Readonly<Record<string, number>>;
 const RESTORE_STEPS = ["unsealMs", "prepareMs", "consumeMs", "restoreMs", "confirmMs"] as const;
 
+/** Wakes that could not be measured, each with its reason: the command fails. */
+const failures: string[] = [];
+
 const bench = await startBenchPlane({ repoDir, stateDir, driver: "gvisor", env });
 try {
   await timer(bench, 7); // reads the image from disk
   const timers = await staggered(() => timer(bench, TIMER_SECONDS));
   const tokens = await staggered(() => token(bench));
-  const results = { machine: machineLine(), timers, tokens };
+  const results = { machine: machineLine(), timers, tokens, failures };
   if (process.argv.includes("--json")) console.log(JSON.stringify(results, null, 2));
   else print(results);
 } finally {
   await bench.close();
 }
+process.exitCode = failures.length > 0 ? 1 : 0;
 
 async function staggered(one: () => Promise<Wake>): Promise<Wake[]> {
-  const wakes: Promise<Wake>[] = [];
+  const wakes: Promise<Wake | undefined>[] = [];
   for (let cycle = 0; cycle < cycles; cycle++) {
-    wakes.push(one());
+    wakes.push(
+      one().catch((error: unknown) => {
+        failures.push(error instanceof Error ? error.message : String(error)); // the others are measured all the same
+        return undefined;
+      }),
+    );
     await pause(APART_MS);
   }
-  return await Promise.all(wakes);
+  return (await Promise.all(wakes)).filter((wake) => wake !== undefined);
 }
 
 async function timer(plane: BenchPlane, seconds: number): Promise<Wake> {
@@ -63,7 +74,7 @@ async function timer(plane: BenchPlane, seconds: number): Promise<Wake> {
 
 async function token(plane: BenchPlane): Promise<Wake> {
   const runId = await plane.trigger("token", { timeout: "1h" });
-  await plane.until(runId, ({ isWaiting }) => isWaiting);
+  await plane.until(runId, ({ isWaiting }) => isWaiting, { limitMs: ASLEEP_WITHIN_MS });
   await pause(ASLEEP_MS);
   const calledMs = await plane.complete(runId);
   const run = await plane.until(runId, ({ isCompleted, isFailed }) => isCompleted || isFailed);
@@ -101,6 +112,7 @@ async function settled(plane: BenchPlane, runId: string): Promise<readonly Timel
 }
 
 function print({ machine, timers, tokens }: { machine: string; timers: readonly Wake[]; tokens: readonly Wake[] }): void {
+  for (const failure of failures) console.log(`not measured: ${failure}`);
   console.log(`${machine}; ${cycles} wakes of each kind, ${APART_MS / 1000} s apart; median / p95 / max, ms late`);
   for (const [name, wakes] of [
     ["timers", timers],

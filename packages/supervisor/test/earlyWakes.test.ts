@@ -42,6 +42,7 @@ describe("a sleeping run whose end is known", () => {
     expect(node.gateway.names()).toHaveLength(1);
     const runner = ready(asleep);
     const news = runner.since();
+    const asked = node.platformLink.countOf(workerActions.snapshotsSince);
     expect(await runner.heartbeat()).toMatchObject({ kind: "ok", body: { ok: true } });
     await node.clock.advance(300);
     expect(node.platform.status(runner.runId)).toBe("SUSPENDED");
@@ -49,6 +50,7 @@ describe("a sleeping run whose end is known", () => {
     node.platform.wake(runner.runId);
     await node.clock.advance(10);
     expect(await news).toEqual(["EXECUTING"]);
+    expect(node.platformLink.countOf(workerActions.snapshotsSince)).toBe(asked);
     expect(node.gateway.names()).toEqual([runner.name]);
     expect(node.gateway.images.size).toBe(0);
   });
@@ -61,6 +63,15 @@ describe("a sleeping run whose end is known", () => {
     await node.clock.advance(5_100);
     expect(await news).toEqual([]);
     expect(node.platformLink.countOf(workerActions.snapshotsSince)).toBe(asked);
+  });
+
+  it("whose runner asks late for what it goes on with hears from the platform what has happened since", async () => {
+    await started();
+    const runner = ready(await asleepUntil(100));
+    node.platform.wake(runner.runId);
+    await node.clock.advance(1_500);
+    node.platform.cancel(runner.runId);
+    expect(await runner.since()).toEqual(["PENDING_CANCEL"]);
   });
 
   it("says in its timeline by what it woke, how long it was ready, and how late it went on", async () => {

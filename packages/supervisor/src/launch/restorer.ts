@@ -197,7 +197,7 @@ export class Restorer {
     const retries = { attempts: CONTINUE_ATTEMPTS, baseMs: 100, maxMs: 1_000, clock, random, signal: stop, retryable: isPassing };
     const outcome = await withRetries(retries, () => platform.continueRun(at, { runnerId: runner.name }));
     if (outcome.kind === "ok") {
-      noteFirstNews(clock, runner, message, outcome.body);
+      if (runner.ahead !== null) noteFirstNews(clock, runner, message, outcome.body);
       this.#deps.notify(runner, runId);
       return { kind: "restored", runner, tookMs, continued: true };
     }

@@ -1,5 +1,5 @@
-// The first look of a woken runner at its run's history finds one snapshot, the one that our `continue` has just made. We know it, and
-// the waitpoints that it brings came with the hand-out: asking the platform for both would keep the task waiting.
+// A runner that was made ready ahead of time asks for news and waits. What it is to hear is one snapshot, the one that our `continue`
+// has just made. We know it, and the waitpoints that it brings came with the hand-out: asking the platform for both would make it late.
 import type { DequeuedMessage } from "@torpor/contracts";
 import type { Clock } from "@torpor/kernel";
 import { z } from "zod";
