@@ -142,6 +142,16 @@ describe("giving a run back", () => {
     expect((await scene.snapshot(runId)).snapshot.friendlyId).toBe(again.snapshotId);
   });
 
+  it("leaves the one who gave it back no start, though the run is handed out again and not begun", async () => {
+    const scene = await plane.scene();
+    const runId = await scene.trigger();
+    const held = await scene.worker.take();
+    await held.release();
+    const again = await scene.untilTaken(runId);
+    expect(await held.tryStart()).toMatchObject({ kind: "refused", code: "snapshot_stale" });
+    expect((await again.start()).run.attemptNumber).toBe(1);
+  });
+
   it("is refused when the run was taken from the node meanwhile", async () => {
     const scene = await plane.scene();
     const runId = await scene.trigger();

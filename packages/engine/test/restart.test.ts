@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { inMs, task, usePlane } from "./harness.ts";
+import { body, inMs, task, usePlane } from "./harness.ts";
 import { failure, must, userError, type HeldRun } from "./worker.ts";
 
 const plane = usePlane({ settings: { environmentConcurrencyLimit: 500 } });
@@ -148,6 +148,26 @@ describe("two engines on one database", () => {
     await plane.clock.advance(31_000);
     await scene.untilState(held.runId, "EXECUTING/EXECUTING");
     await scene.untilState(delayed, "QUEUED/PENDING");
+  });
+
+  it("finish what one has begun that is lost between the end of a wait and the resume (L9)", async () => {
+    const scene = await plane.scene();
+    const { held, tokenId } = await scene.waiting();
+    const doomed = await plane.anotherEngine();
+    const holder = await plane.sql.connect();
+    await holder.query("begin");
+    await holder.query("select id from runs where id = $1 for update", [body(held.runId)]);
+    must(await doomed.completeToken(scene.env, tokenId, {}), "completed");
+    await plane.until("its resume waits for the run", async () => {
+      const { rowCount } = await plane.sql.query(
+        "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+      );
+      return rowCount !== 0;
+    });
+    await holder.query("commit");
+    holder.release();
+    await scene.untilState(held.runId, "EXECUTING/EXECUTING");
+    await doomed.close();
   });
 
   it("tell a runner's news to listeners of both", async () => {

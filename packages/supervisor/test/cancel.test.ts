@@ -65,9 +65,23 @@ describe("who may cancel a sleep", () => {
     const waitsAt = node.platform.block(stale.runId);
     holder.snapshotId = waitsAt;
     await holder.suspend();
-    await stale.continue();
-    await stale.complete();
+    // Whatever it believes by now
+    for (const snapshotId of [stale.snapshotId, waitsAt]) {
+      await stale.continue(snapshotId);
+      await stale.complete();
+    }
     expect(node.core.intents.of(stale.runId)).toMatchObject({ runnerId: fresh.name, snapshotId: waitsAt });
+  });
+
+  it("not its own call about an earlier wait, that was long on its way", async () => {
+    await started();
+    const runner = await node.waiting();
+    const earlier = runner.snapshotId;
+    runner.snapshotId = node.platform.block(runner.runId);
+    await runner.suspend();
+    const later = runner.snapshotId;
+    await runner.continue(earlier);
+    expect(node.core.intents.of(runner.runId)?.snapshotId).toBe(later);
   });
 
   it("a caller so old that it does not say who it is", async () => {

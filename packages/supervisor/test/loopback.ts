@@ -93,8 +93,9 @@ export class Loopback implements RouteCaller {
     if (mounted === undefined) return refused(404, undefined, `no route ${key(route)}`);
     const headers = { ...input.headers } as Record<string, string>;
     const params = (input.params ?? {}) as Record<string, string>;
+    const isRunner = mounted.route.auth === "sandbox";
     try {
-      const caller = mounted.route.auth === "sandbox" ? await this.#caller(headers, this.remoteAddress) : null;
+      const caller = isRunner ? await this.#caller(headers, this.remoteAddress) : null;
       const result = await mounted.handler({
         params: mounted.route.params.parse(params) as ParamsOf<Route>,
         query: mounted.route.query.parse(wire(input.query ?? {})) as QueryOf<Route>,
@@ -107,8 +108,11 @@ export class Loopback implements RouteCaller {
       const answer = result instanceof Answer ? result : new Answer(result);
       const status = answer.status ?? route.status;
       const text = wire(answer.body);
-      if (status >= 400)
-        return refused(status, (text as { code?: ErrorCode } | undefined)?.code, JSON.stringify(text), answer.headers["x-should-retry"]);
+      if (status >= 400) {
+        const { code } = (text ?? {}) as { code?: ErrorCode };
+        const mayRetry = answer.headers["x-should-retry"];
+        return refused(status, code, JSON.stringify(text), mayRetry ?? (isRunner ? String(RUNNER_RETRIES.has(status)) : undefined));
+      }
       return { kind: "ok", status, body: route.reply.parse(text) };
     } catch (error) {
       const answer = errorAnswer(error);
@@ -122,6 +126,9 @@ export class Loopback implements RouteCaller {
     return index === -1 ? undefined : this.#faults.splice(index, 1)[0]?.fault;
   }
 }
+
+/** What the npm runner asks for again, unless it is told otherwise. */
+const RUNNER_RETRIES: ReadonlySet<number> = new Set([408, 409, 429, 500, 502, 503, 504]);
 
 /** What is left of a value after it was sent as JSON. */
 function wire<T>(value: T): T {

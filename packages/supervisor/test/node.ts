@@ -48,6 +48,8 @@ export class TestNode {
   readonly gatewayLink: Loopback;
   readonly subscribed = new Set<string>();
   readonly notified: string[] = [];
+  /** What was told as an error: nothing, unless something went wrong unforeseen. */
+  readonly errors: string[] = [];
   #options: NodeOptions;
   #stop = new AbortController();
   /** The process that this core stands for; a killed one neither calls nor hears anybody any more. */
@@ -160,6 +162,12 @@ export class TestNode {
     return this.events(runId).filter((name) => name.startsWith("snapshot."));
   }
 
+  readonly #errorLog: typeof silentLog = {
+    ...silentLog,
+    error: (_fields, message) => void this.errors.push(message),
+    with: () => this.#errorLog,
+  };
+
   #build(): Core {
     this.#life = new AbortController();
     const { signal: death } = this.#life;
@@ -175,7 +183,7 @@ export class TestNode {
     return createCore(config, {
       clock: this.clock,
       random: seeded(),
-      log: process.env["TEST_LOG"] === undefined ? silentLog : printLog,
+      log: process.env["TEST_LOG"] === undefined ? this.#errorLog : printLog,
       metrics: createMetrics({ withProcess: false }),
       platform: whileAlive(this.platformLink),
       gateway: whileAlive(this.gatewayLink),

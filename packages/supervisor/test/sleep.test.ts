@@ -92,6 +92,7 @@ describe("the wait ends at any moment of the sleep (L1, L4)", () => {
     await node.clock.advance(2_000);
     node.platform.wake(runner.runId);
     expect(await runner.since()).toEqual(["EXECUTING"]);
+    expect(node.core.intents.of(runner.runId)).toBeUndefined();
     await node.clock.advance(10_000);
     expect(node.gatewayLink.countOf(gateway.snapshotInstance)).toBe(0);
     expect(node.sleepEvents(runner.runId)).toContain("snapshot.canceled:resumed");
@@ -101,9 +102,21 @@ describe("the wait ends at any moment of the sleep (L1, L4)", () => {
     await started();
     const runner = await node.waiting();
     node.platform.wake(runner.runId);
+    await node.clock.advance(100);
+    expect(node.core.intents.of(runner.runId)).toBeUndefined();
     await node.clock.advance(10_000);
     expect(node.gatewayLink.countOf(gateway.snapshotInstance)).toBe(0);
     expect(node.sleepEvents(runner.runId)).toContain("snapshot.canceled:resumed");
+  });
+
+  it("in the timer wheel, told by the runner's heartbeat at its newer snapshot alone", async () => {
+    await started();
+    const runner = await node.waiting();
+    node.platform.onNotify = () => {};
+    node.platform.wake(runner.runId);
+    runner.snapshotId = node.platform.latest(runner.runId).snapshot.friendlyId;
+    await runner.heartbeat();
+    expect(node.core.intents.of(runner.runId)).toBeUndefined();
   });
 
   it("told by nobody: the look at the platform just before freezing finds it", async () => {
@@ -125,10 +138,12 @@ describe("the wait ends at any moment of the sleep (L1, L4)", () => {
     expect(node.core.intents.of(second.runId)?.state).toBe("due");
     node.platform.wake(second.runId);
     await node.clock.advance(100);
+    expect(node.core.intents.of(second.runId)).toBeUndefined();
     await node.gateway.finish(first.name);
     await node.clock.advance(1_000);
     expect(node.platform.status(first.runId)).toBe("SUSPENDED");
     expect(node.gatewayLink.callsOf(gateway.snapshotInstance).map(({ params }) => params["name"])).toEqual([first.name]);
+    expect(node.errors).toEqual([]);
   });
 
   it("while the platform is being asked", async () => {

@@ -227,8 +227,10 @@ describe("refusals of the platform", () => {
   it("keep their status and are final, so that the loser of a race does not ask for half a minute", async () => {
     await started();
     const runner = await node.executing();
-    node.platformLink.failNext(workerActions.startAttempt, { status: 409, code: "snapshot_stale" });
-    expect(await runner.start()).toMatchObject({ kind: "refused", status: 409, mayRetry: false });
+    for (const fault of [{ status: 409, code: "snapshot_stale" }, { status: 409 }] as const) {
+      node.platformLink.failNext(workerActions.startAttempt, fault);
+      expect(await runner.start()).toMatchObject({ kind: "refused", status: 409, mayRetry: false });
+    }
     node.platformLink.failNext(workerActions.runHeartbeat, { status: 429 });
     expect(await runner.heartbeat()).toMatchObject({ kind: "refused", status: 429, mayRetry: true });
   });

@@ -4,21 +4,38 @@ import { freshDatabase, type FreshDatabase } from "@torpor/testkit";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createEngine, type Engine, type EngineSettingsInput, type EnvironmentRef, type WorkerRef } from "../index.ts";
 import { Database, sql } from "./database.ts";
+import { pickReady } from "./dequeue.ts";
 
 const HELD = sql("test_held", "select queue_name || '/' || concurrency_key as lane, count(*)::int as n from slots group by 1");
-/** Counts at every hand-out, inside its transaction, how many slots are held. */
+/**
+ * Counts how many slots are held, at every hand-out and whenever one is given back: two hand-outs at the same moment do not see each
+ * other, but whoever comes next sees both.
+ */
 const WATCH = [
-  "create table seen (lane text, held_in_lane integer, held integer)",
-  `create function watch() returns trigger language plpgsql as $$ begin
-     insert into seen select new.queue_name || '/' || new.concurrency_key,
-       (select count(*) from slots s where s.queue_name = new.queue_name and s.concurrency_key = new.concurrency_key), (select count(*) from slots);
+  "create table seen (deed text, lane text, held_in_lane integer, held integer)",
+  `create function watch() returns trigger language plpgsql as $$
+   declare one slots := case when tg_op = 'INSERT' then new else old end; own integer := case when tg_op = 'INSERT' then 0 else 1 end;
+   begin
+     insert into seen select tg_op, one.queue_name || '/' || one.concurrency_key,
+       own + (select count(*) from slots s where s.queue_name = one.queue_name and s.concurrency_key = one.concurrency_key),
+       own + (select count(*) from slots);
      return null; end $$`,
-  "create trigger watch after insert on slots for each row execute function watch()",
+  "create trigger watch after insert or delete on slots for each row execute function watch()",
 ];
 const SEEN = sql(
   "test_seen",
-  "select coalesce(max(held_in_lane) filter (where lane like 'narrow/%'), 0) as lane, max(held) as everything, count(*)::int as hand_outs from seen",
+  "select coalesce(max(held_in_lane) filter (where lane like 'narrow/%'), 0) as lane, max(held) as everything, count(*) filter (where deed = 'INSERT')::int as hand_outs from seen",
 );
+
+const TAKE = sql(
+  "test_take",
+  "with r as (delete from ready where run_id = $1 returning *) insert into slots (run_id, environment_id, queue_name, concurrency_key) select run_id, environment_id, queue_name, concurrency_key from r",
+);
+const WAITING = sql(
+  "test_waiting",
+  "select exists (select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock') as waits",
+);
+const UNDO = sql("test_undo", "delete from slots");
 
 /** One database, several engines on it, as several processes would be. */
 class Processes {
@@ -30,7 +47,7 @@ class Processes {
 
   constructor(fresh: FreshDatabase) {
     this.#fresh = fresh;
-    this.db = new Database({ connectionString: fresh.connectionString, poolSize: 2, log: silentLog });
+    this.db = new Database({ connectionString: fresh.connectionString, poolSize: 4, log: silentLog });
   }
 
   static async start(count: number, settings: Partial<EngineSettingsInput> = {}): Promise<Processes> {
@@ -103,6 +120,11 @@ class Processes {
     }
   }
 
+  /** Whether a transaction waits for another one. */
+  async isAnybodyWaiting(): Promise<boolean> {
+    return (await this.db.query<{ waits: boolean }>(WAITING, []))[0]?.waits === true;
+  }
+
   async close(): Promise<void> {
     await Promise.all(this.engines.map((engine) => engine.close()));
     await this.db.close();
@@ -133,6 +155,23 @@ describe("hand-outs by several processes at once", () => {
     expect(seen?.lane).toBeLessThanOrEqual(3);
     expect(seen?.everything).toBeLessThanOrEqual(5);
     expect(await processes.db.query(HELD, [])).toEqual([]);
+  });
+
+  it("count what is held only when the one before has taken what it chose (D1)", async () => {
+    const runIds = [await processes.trigger(0, "free"), await processes.trigger(0, "free")];
+    const options = { now: new Date(), asking: new Map([["g/n", 2]]), limit: 1, burst: 1, nodeLostAfterMs: 120_000 };
+    const [first, second] = await processes.db.transaction(async (tx) => {
+      const pick = await pickReady(tx, options);
+      for (const { runId } of pick.runs) tx.send(TAKE, [runId]);
+      const progress = { isOver: false };
+      const next = processes.db.transaction((other) => pickReady(other, options)).finally(() => (progress.isOver = true));
+      while (!progress.isOver && !(await processes.isAnybodyWaiting()));
+      return [pick, { next }];
+    });
+    expect(first.runs).toHaveLength(1);
+    expect((await second.next).runs).toEqual([]);
+    await processes.db.query(UNDO, []);
+    for (const runId of runIds) await processes.engine(0).cancelRun(processes.env, runId, "end of the test");
   });
 
   it("wake a worker that waits at another process as soon as a run is triggered", async () => {
