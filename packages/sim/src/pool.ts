@@ -3,12 +3,18 @@ import { Worker } from "node:worker_threads";
 import type { Mutant } from "./mutants/mutant.ts";
 import type { ThreadAnswer, ThreadRequest } from "./serve.ts";
 
+/** A plane is garbage as soon as it has ended: with room for several of them, hardly any outlives a collection of the young. */
+const YOUNG_GENERATION_MB = 128;
+
 export class SimThread {
   readonly #worker: Worker;
   readonly #waiting: { resolve: (answer: ThreadAnswer) => void; reject: (error: Error) => void }[] = [];
 
   constructor(mutant: Mutant | null) {
-    this.#worker = new Worker(new URL("./worker.ts", import.meta.url), { workerData: { mutant } });
+    this.#worker = new Worker(new URL("./worker.ts", import.meta.url), {
+      workerData: { mutant },
+      resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
+    });
     this.#worker.on("message", (answer: ThreadAnswer) => this.#waiting.shift()?.resolve(answer));
     this.#worker.on("error", (error) => {
       for (const { reject } of this.#waiting.splice(0)) reject(error instanceof Error ? error : new Error(String(error)));
