@@ -7,7 +7,7 @@
 //   P3  One that nobody knows (this process was killed) is destroyed by the next start, like every sandbox without a record.
 import { newIdBody, type Timer } from "@torpor/kernel";
 import type { Core } from "../core.ts";
-import type { SandboxId, SandboxImage } from "../drivers/driver.ts";
+import type { SandboxId, SandboxImage, StartOutcome } from "../drivers/driver.ts";
 import { Serial } from "../serial.ts";
 import { planSpares, type KindOfSpare, type SpareStage } from "./planSpares.ts";
 import type { Machine } from "./templateKey.ts";
@@ -198,7 +198,9 @@ export class Spares {
   }
 
   async #clone(kind: Kind, id: SandboxId): Promise<void> {
-    const outcome = await this.#templates.restore(kind.key, (dir) => this.#core.driver.restore(id, dir));
+    const template = await this.#templates.find(kind.image, kind.machine);
+    const restore = (dir: string): Promise<StartOutcome> => this.#core.driver.restore(id, dir);
+    const outcome = template.kind === "ready" ? await this.#templates.restore(template.key, restore) : undefined;
     if (outcome?.kind === "started") return void kind.cloned.push(id);
     await this.#destroy(id);
     if (outcome === undefined) return;

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { registerHooks } from "node:module";
 import { dirname, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
+import { setFlagsFromString } from "node:v8";
 import { entered, opened } from "./gateKeeper.ts";
 
 /** As the bundler writes them: one to a line. What is written otherwise is not found, and loads later. */
@@ -66,10 +67,25 @@ export async function importAhead(
     },
   });
   try {
-    for (const file of files) await import(pathToFileURL(file).href);
+    await compiledWhole(async () => {
+      for (const file of files) await import(pathToFileURL(file).href);
+    });
   } finally {
     hooks.deregister();
     Reflect.deleteProperty(globalThis, LATE_KEY);
+  }
+}
+
+/**
+ * V8 compiles a function when it is first called, which each clone would do again for some thousand functions. What is imported
+ * ahead is compiled as a whole, once.
+ */
+async function compiledWhole(work: () => Promise<void>): Promise<void> {
+  setFlagsFromString("--no-lazy");
+  try {
+    await work();
+  } finally {
+    setFlagsFromString("--lazy"); // a task's own code is compiled as everywhere
   }
 }
 
@@ -104,13 +120,15 @@ export async function holdAtGate(entry: string, allowed: ReadonlySet<string>): P
       return { ...loaded, source: `import ${JSON.stringify(gate)};${textOf(loaded.source)}` };
     },
   });
-  const failed = import(url).then(() => new Promise<never>(() => undefined));
   try {
-    await Promise.race([entered.promise, failed]);
+    await compiledWhole(() => {
+      const failed = import(url).then(() => new Promise<never>(() => undefined));
+      failed.catch(() => undefined); // later on Node imports the same, and says so
+      return Promise.race([entered.promise, failed]);
+    });
   } finally {
     hooks.deregister();
   }
-  failed.catch(() => undefined); // Node imports the same, and says so
   return opened.resolve;
 }
 

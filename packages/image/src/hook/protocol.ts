@@ -21,6 +21,8 @@ export interface Ahead {
   readonly files: readonly string[];
   /** URLs that are loaded on the way. */
   readonly loads: readonly string[];
+  /** Nothing else is imported by the entry point: it can be loaded ahead too. */
+  readonly isAll: boolean;
 }
 
 /** From a worker to the process that forked it. */

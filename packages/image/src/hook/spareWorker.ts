@@ -50,7 +50,7 @@ export class SpareWorker {
       env: {
         ...env,
         [ROLE_VARIABLE]: "worker",
-        [IMPORTS_VARIABLE]: JSON.stringify({ files: given.files, loads: given.loads } satisfies Ahead),
+        [IMPORTS_VARIABLE]: JSON.stringify({ files: given.files, loads: given.loads, isAll: given.isAll } satisfies Ahead),
       },
     });
     const spare = new SpareWorker(given, env, child);

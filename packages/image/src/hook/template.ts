@@ -55,7 +55,7 @@ async function make(): Promise<Made> {
   const allowed = new Set(forMe.loads);
   await importAhead(forMe.files, { allowed });
   await warmUp();
-  const begin = forMe.files.length === mine.length ? await holdAtGate(entry, allowed) : () => undefined;
+  const begin = forMe.isAll ? await holdAtGate(entry, allowed) : () => undefined;
   // No garbage is collected first: that throws away compiled code too, and each clone would take 100 ms longer
   const worker =
     workerEntry === undefined ? undefined : await SpareWorker.fork({ entry: workerEntry, ...safe(workers, findings) }, process.env);
@@ -86,6 +86,7 @@ function safe(files: readonly string[], findings: readonly Finding[]): Safe {
   return {
     files: chosen.map(({ file }) => file),
     loads: findings.filter(({ unsafe }) => unsafe === null).flatMap(({ loads }) => loads), // whoever came first has loaded what others need too
+    isAll: chosen.length === files.length,
     reads: Object.assign({}, ...chosen.map(({ reads }) => reads)) as Record<string, string | null>,
   };
 }

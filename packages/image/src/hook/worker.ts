@@ -1,5 +1,5 @@
 // The process that will run a task, forked before there is one: it stops before its own entry point.
-import { importAhead, takeLateValues } from "./modules.ts";
+import { holdAtGate, importAhead, takeLateValues } from "./modules.ts";
 import { IMPORTS_VARIABLE, type Ahead, type WorkerCloned, type WorkerGo, type WorkerReady } from "./protocol.ts";
 import { prepareRenewal } from "./renewal.ts";
 import { replaceEnvironment } from "./environment.ts";
@@ -8,11 +8,13 @@ import { warmUp } from "./warmUp.ts";
 
 /** Resolves when the runner has forked this process, as it believes; then its entry point runs. */
 export async function standBy(): Promise<void> {
-  const { files, loads } = JSON.parse(process.env[IMPORTS_VARIABLE] ?? "") as Ahead;
+  const { files, loads, isAll } = JSON.parse(process.env[IMPORTS_VARIABLE] ?? "") as Ahead;
   Reflect.deleteProperty(process.env, IMPORTS_VARIABLE);
   const renew = prepareRenewal();
-  await importAhead(files, { allowed: new Set(loads) });
+  const allowed = new Set(loads);
+  await importAhead(files, { allowed });
   await warmUp();
+  const begin = isAll ? await holdAtGate(process.argv[1] ?? "", allowed) : () => undefined;
   const first = nextMessage();
   process.send?.({ torpor: "ready" } satisfies WorkerReady);
   const cloned = await first;
@@ -21,6 +23,7 @@ export async function standBy(): Promise<void> {
   replaceEnvironment(env);
   hideOurOptions();
   takeLateValues();
+  begin();
 }
 
 function nextMessage(): Promise<WorkerGo | WorkerCloned> {
