@@ -22,7 +22,7 @@ const index = indexOf(base);
 
 function roundTrip(plain: Uint8Array) {
   const encoded = encodePages(plain, index, readPage);
-  return { encoded, decoded: encoded && decodePages(encoded, plain.length, copyFrom(base)) };
+  return { encoded, decoded: encoded && decodePages(encoded, plain.length, copyFrom(base), Buffer.alloc(plain.length)) };
 }
 
 describe("a piece of memory as a difference to a base", () => {
@@ -56,7 +56,7 @@ describe("a piece of memory as a difference to a base", () => {
     const zeroIndex = indexOf(zeros);
     const encoded = encodePages(zeros, zeroIndex, (page) => pageOf(zeros, page));
     expect(encoded).toHaveLength(4 * 17);
-    expect(decodePages(encoded ?? zeros, zeros.length, copyFrom(zeros))).toEqual(zeros);
+    expect(decodePages(encoded ?? zeros, zeros.length, copyFrom(zeros), Buffer.alloc(zeros.length))).toEqual(zeros);
   });
 
   it("does not open against a base in which one bit has changed, or that is shorter", () => {
@@ -64,14 +64,16 @@ describe("a piece of memory as a difference to a base", () => {
     const { encoded } = roundTrip(plain);
     const other = Buffer.from(base);
     other[8 * PAGE_BYTES + 9] = (other[8 * PAGE_BYTES + 9] ?? 0) ^ 1;
-    expect(decodePages(encoded ?? plain, plain.length, copyFrom(other))).toBeUndefined();
-    expect(decodePages(encoded ?? plain, plain.length, copyFrom(base.subarray(0, 8 * PAGE_BYTES)))).toBeUndefined();
+    expect(decodePages(encoded ?? plain, plain.length, copyFrom(other), Buffer.alloc(plain.length))).toBeUndefined();
+    expect(
+      decodePages(encoded ?? plain, plain.length, copyFrom(base.subarray(0, 8 * PAGE_BYTES)), Buffer.alloc(plain.length)),
+    ).toBeUndefined();
   });
 
   it.each([0, 5, -1])("does not open when it is cut or continued (%i)", (cut) => {
     const plain = Buffer.concat([pageOf(base, 7), randomBytes(PAGE_BYTES)]);
     const encoded = Buffer.from(roundTrip(plain).encoded ?? plain);
     const changed = cut < 0 ? Buffer.concat([encoded, Buffer.alloc(1)]) : encoded.subarray(0, encoded.length - 1 - cut);
-    expect(decodePages(changed, plain.length, copyFrom(base))).toBeUndefined();
+    expect(decodePages(changed, plain.length, copyFrom(base), Buffer.alloc(plain.length))).toBeUndefined();
   });
 });

@@ -59,14 +59,17 @@ export function encodePages(plain: Uint8Array, index: PageIndex, readPage: ReadP
   return Buffer.concat([Buffer.from(words.buffer), ...literals]);
 }
 
-/** The piece as it was; undefined when the difference is not one, or the base is not the one that it was made against. */
-export function decodePages(encoded: Uint8Array, plainBytes: number, copyPages: CopyPages): Uint8Array | undefined {
+/**
+ * The piece as it was, in the first bytes of `into`; undefined when the difference is not one, or the base is not the one that it was
+ * made against.
+ */
+export function decodePages(encoded: Uint8Array, plainBytes: number, copyPages: CopyPages, into: Uint8Array): Uint8Array | undefined {
   const count = Math.ceil(plainBytes / PAGE_BYTES);
   const wordBytes = (HEADER_WORDS + count) * WORD_BYTES;
-  if (encoded.length < wordBytes) return undefined;
+  if (encoded.length < wordBytes || into.length < plainBytes) return undefined;
   const words = new Uint32Array(HEADER_WORDS + count);
   Buffer.from(words.buffer).set(encoded.subarray(0, wordBytes));
-  const plain = Buffer.allocUnsafe(plainBytes);
+  const plain = into.subarray(0, plainBytes);
   let literal = wordBytes;
   for (let number = 0; number < count;) {
     const first = words[HEADER_WORDS + number] ?? LITERAL;

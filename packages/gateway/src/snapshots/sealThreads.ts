@@ -20,8 +20,11 @@ interface Thread {
 }
 
 const MAX_THREADS = 4;
-/** One piece in work and one at hand: a thread never waits for this process to look up. */
-const IN_FLIGHT = 2;
+/**
+ * One piece in work and some at hand: a thread does not wait for this process to look up. A thread that seals has one at hand, so that
+ * a wake that comes has to wait for two at most; nothing may overtake a wake.
+ */
+const IN_FLIGHT: Readonly<Record<Urgency, number>> = { wake: 8, sleep: 2 };
 
 /** Started on first use; they do not keep the process alive. */
 export class SealThreads {
@@ -53,8 +56,9 @@ export class SealThreads {
   #dispatch(): void {
     for (;;) {
       const thread = this.#threads.toSorted((a, b) => a.busy.size - b.busy.size)[0];
-      if (thread === undefined || thread.busy.size >= IN_FLIGHT) return;
-      const next = this.#queues.wake.shift() ?? this.#queues.sleep.shift();
+      const urgency = this.#queues.wake.length > 0 ? "wake" : "sleep";
+      if (thread === undefined || thread.busy.size >= IN_FLIGHT[urgency]) return;
+      const next = this.#queues[urgency].shift();
       if (next === undefined) return;
       if (next.signal?.aborted === true) next.reject(new Error("Cannot seal: cut off"));
       else {

@@ -54,6 +54,9 @@ export type ChunkAnswer =
 /** Room for a piece that did not get smaller, with what belongs to it. */
 const buffer = Buffer.allocUnsafe(CHUNK_BYTES + 64);
 
+/** A piece that is put together again: with new memory for each the system would spend as long on clearing it. */
+const opened = Buffer.allocUnsafe(CHUNK_BYTES);
+
 /** Pages of a base that are read at once: where one is found, its neighbours mostly follow. */
 const window = Buffer.allocUnsafe(32 * PAGE_BYTES);
 
@@ -69,7 +72,7 @@ function seal({ fromFd, toFd, fileKey, place, end, base }: SealJob): ChunkResult
 
 function open({ fromFd, toFd, fileKey, place, spot, baseFd }: OpenJob): ChunkResult {
   const expand: Expand | undefined =
-    baseFd === undefined ? undefined : (difference, plainBytes) => decodePages(difference, plainBytes, copierOf(baseFd));
+    baseFd === undefined ? undefined : (difference, plainBytes) => decodePages(difference, plainBytes, copierOf(baseFd), opened);
   const bytes = spot.length <= buffer.length ? readFully(fromFd, spot.length, spot.offset) : undefined;
   const plain = bytes === undefined ? undefined : openChunk(fileKey, place, { encoding: spot.encoding, bytes }, expand);
   if (plain === undefined) return { kind: "damaged" };
@@ -131,6 +134,7 @@ function answerTo({ id, job }: ChunkOrder): ChunkAnswer {
     if (job.kind !== "index") {
       job.fileKey.fill(0);
       buffer.fill(0, 0, job.place.plainBytes);
+      if (job.kind === "open" && job.baseFd !== undefined) opened.fill(0, 0, job.place.plainBytes);
     }
   }
 }

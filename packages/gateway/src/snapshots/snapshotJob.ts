@@ -21,7 +21,12 @@ export interface SnapshotJob {
   readonly room: StagedRoom;
   /** Aborted with the reason: why the snapshot is not wanted any more. */
   readonly abort: AbortController;
+  /** How long each phase took that was reached, in milliseconds. */
+  readonly phaseMs: Partial<Record<SnapshotPhase, number>>;
 }
+
+/** `freeze`: until it stands still; `save`: until its memory is in the staging area; `seal`: until it is on the disk. */
+export type SnapshotPhase = "freeze" | "save" | "seal";
 
 export type CancelReason = "canceled" | "shutdown" | "sandbox_gone";
 
@@ -57,15 +62,15 @@ async function freezeAndWrite(core: Core, job: SnapshotJob): Promise<SnapshotEnd
   const before = canceled(job);
   if (before !== undefined) return before;
   const startedMs = clock.monotonicMs();
-  const frozen = await timed(core, "freeze", () => driver.freeze(sandbox.record.id));
+  const frozen = await timed(core, job, "freeze", () => driver.freeze(sandbox.record.id));
   if (frozen.kind === "gone") return failed("sandbox_gone", "it was gone before it could be frozen");
   if (frozen.kind === "failed") return failed("checkpoint_failed", frozen.message);
   const atOnce = canceled(job);
   if (atOnce !== undefined) return atOnce;
-  const saved = await timed(core, "save", () => driver.save(sandbox.record.id, dir, job.abort.signal));
+  const saved = await timed(core, job, "save", () => driver.save(sandbox.record.id, dir, job.abort.signal));
   if (saved.kind === "failed") return canceled(job) ?? failed(saved.reason, saved.message);
   if (saved.kind === "canceled") return canceled(job) ?? failed("canceled", "it was cancelled");
-  await timed(core, "seal", () => seal(core, job, dir, clock.monotonicMs() - startedMs));
+  await timed(core, job, "seal", () => seal(core, job, dir, clock.monotonicMs() - startedMs));
   const tooMuch = await whyBeyondQuota(core, 0);
   if (tooMuch !== undefined) return failed("quota_exceeded", tooMuch);
   return canceled(job) ?? (await settle(core, job, startedMs));
@@ -88,13 +93,15 @@ async function settle(core: Core, job: SnapshotJob, startedMs: number): Promise<
   };
 }
 
-/** `phase` as a metric, whatever became of it. */
-async function timed<T>({ clock, metrics }: Core, phase: "freeze" | "save" | "seal", work: () => Promise<T>): Promise<T> {
+/** Measures a phase, whatever became of it. */
+async function timed<T>({ clock, metrics }: Core, job: SnapshotJob, phase: SnapshotPhase, work: () => Promise<T>): Promise<T> {
   const startedMs = clock.monotonicMs();
   try {
     return await work();
   } finally {
-    metrics.observeMs("torpor_gateway_snapshot_phase_seconds", clock.monotonicMs() - startedMs, { phase });
+    const tookMs = clock.monotonicMs() - startedMs;
+    job.phaseMs[phase] = Math.round(tookMs);
+    metrics.observeMs("torpor_gateway_snapshot_phase_seconds", tookMs, { phase });
   }
 }
 

@@ -81,7 +81,7 @@ export class Snapshotter {
     const holdMs = body.extensions?.includes("hold") === true ? (body.hold_ms ?? this.#options.defaultHoldMs) : null;
     const pending: PendingSnapshot = { memoryImageId: imageId, callback: body.callback, holdMs, heldUntilMs: null };
     const written = table.move(sandbox, "freeze", { snapshot: pending });
-    const job: SnapshotJob = { sandbox, imageId, holdMs, room, abort: new AbortController() };
+    const job: SnapshotJob = { sandbox, imageId, holdMs, room, abort: new AbortController(), phaseMs: {} };
     const done = sandbox.serial.run(() => written.then(() => this.#carryOut(job, pending)));
     this.#running.set(sandbox.record.id, { job, done });
     void done
@@ -194,7 +194,10 @@ export class Snapshotter {
     const startedMs = clock.monotonicMs();
     const end = await runSnapshot(this.#core, job);
     metrics.count("torpor_gateway_snapshots_total", { outcome: end.kind === "failed" ? end.reason : end.kind });
-    log.info({ sandbox: sandbox.record.id, memoryImage: imageId, ...end, durationMs: clock.monotonicMs() - startedMs }, "a snapshot ended");
+    log.info(
+      { sandbox: sandbox.record.id, memoryImage: imageId, ...end, ...job.phaseMs, durationMs: clock.monotonicMs() - startedMs },
+      "a snapshot ended",
+    );
     if (end.kind === "held" && job.holdMs !== null) {
       const heldUntilMs = clock.nowMs() + job.holdMs;
       await table.move(sandbox, "hold", { snapshot: { ...pending, heldUntilMs } });
