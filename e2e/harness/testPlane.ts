@@ -23,13 +23,14 @@ export interface TestPlaneOptions {
 }
 
 /**
- * Sandboxes sleep as soon as they may, leave after their run, and boot: tests that want runners to be kept, or clones, say so. The
+ * Sandboxes sleep as soon as they may, leave after their run, and boot: tests that want runners to be kept, clones or spares, say so. The
  * scratch disk may be nearly full.
  */
 const DEFAULT_ENV = {
   COMPUTE_SNAPSHOT_DELAY_MS: "600",
   TRIGGER_WARM_START_KEEPALIVE_MS: "0",
   TORPOR_GATEWAY_TEMPLATES: "off",
+  TORPOR_GATEWAY_SPARES: "0",
   TORPOR_GATEWAY_MIN_FREE_DISK_BYTES: "104857600",
 };
 const LOG_TAIL_BYTES = 2_000;

@@ -65,6 +65,8 @@ function print(
   terminal.line(
     `sandboxes  ${sandboxes.length}, ${showBytes(sandboxes.reduce((sum, { memoryBytes }) => sum + (memoryBytes ?? 0), 0))} of memory, ${sandboxes.reduce((sum, { processCount }) => sum + (processCount ?? 0), 0)} processes`,
   );
+  const { prepared = 0, cloned = 0 } = machine.spares ?? {};
+  if (prepared + cloned > 0) terminal.line(`spares     ${cloned} clones that wait, ${prepared} kernels`);
   for (const line of showSizes(memoryImages, memoryImages.quotaBytes)) terminal.line(line);
   terminal.line(
     `machine    ${showBytes(machine.memoryAvailableBytes)} of ${showBytes(machine.memoryTotalBytes)} memory free, ${showBytes(machine.diskFreeBytes)} disk free`,

@@ -136,6 +136,15 @@ describe("spares", () => {
     expect(node.host.calls.filter((call) => call.startsWith("spare"))).toEqual([]);
   });
 
+  it("make room when a sandbox needs it", async () => {
+    gateway = await node.start({ config: { ...ON.config, maxSandboxes: 1 } });
+    await make();
+    await create();
+    await ready();
+    const second = await turning(gateway.client.call(contract.createInstance, { body: body("torpor/q@1") }));
+    expect([second, await spares()]).toEqual([expect.objectContaining({ code: "no_capacity" }), { prepared: 0, cloned: 0 }]);
+  });
+
   it("end with their gateway, while sandboxes go on", async () => {
     await make();
     await ready();
