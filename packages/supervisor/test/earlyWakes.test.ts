@@ -8,7 +8,7 @@ afterEach(() => node.kill());
 
 const HOUR_MS = 3_600_000;
 /** What a wake takes here, as long as none was measured, and how much sooner one is ready. */
-const LEAD_MS = 650;
+const LEAD_MS = 850;
 
 async function started(options: NodeOptions = {}): Promise<TestNode> {
   node = new TestNode({ ...options, env: { COMPUTE_SNAPSHOT_DELAY_MS: "", ...options.env } });

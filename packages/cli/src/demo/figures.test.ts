@@ -14,6 +14,12 @@ const frozen = (atMs: number, durationMs: number, sizeBytes: number): TimelineLi
 const launched = (name: string, runnerId: string): TimelineLineView => ({ source: "node", name, at: new Date(0), runnerId });
 
 describe("figures of a run", () => {
+  it("measure the wake from the time that it waited for, also when it is queued a moment ahead of that", () => {
+    const waits = { ...engine("EXECUTING_WITH_WAITPOINTS", 0), reason: `Waits until ${new Date(10_000).toISOString()}` };
+    const sleeps = sleepsOf([waits, engine("SUSPENDED", 500), engine("QUEUED", 9_850), engine("EXECUTING", 10_003)]);
+    expect(wakeMs(sleeps, { wokeAtMs: 10_030 })).toBe(30);
+  });
+
   it("say how each of its attempts started, and which runner has it after it woke", () => {
     const timeline = [
       launched("launch.created", "runner-a"),
@@ -46,6 +52,7 @@ describe("figures of a run", () => {
       engine("QUEUED", 2_000),
     ]);
     expect(sleeps).toHaveLength(2);
+    expect(sleeps[1]?.waitEndedAtMs).toBe(2_000);
     expect(wakeMs(sleeps, { wokeAtMs: 2_250 })).toBe(250);
     expect(wakeMs(sleeps, "no object")).toBeUndefined();
   });

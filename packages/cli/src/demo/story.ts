@@ -10,31 +10,52 @@ export interface StoryRun {
   readonly proves: string;
 }
 
-/** What the demo shows: each kind of wait, a retry, and a cancellation. */
-export const STORY: readonly StoryRun[] = [
-  {
-    label: "nap",
-    task: "nap",
-    payload: { seconds: 20 },
-    ends: "COMPLETED",
-    proves: "50 MB of memory, files, a random number and a place in a loop survive 20 s without a process",
-  },
-  {
-    label: "token",
-    task: "token",
-    payload: {},
-    outside: { action: "complete_token", afterMs: 4_000 },
-    ends: "COMPLETED",
-    proves: "somebody outside wakes a run",
-  },
-  { label: "parent", task: "parent", payload: { seconds: 12 }, ends: "COMPLETED", proves: "a parent sleeps while its four children sleep" },
-  { label: "flaky", task: "flaky", payload: {}, ends: "COMPLETED", proves: "two failures, each retried later, then success" },
-  {
-    label: "cancelled",
-    task: "cancelled",
-    payload: {},
-    outside: { action: "cancel", afterMs: 3_000 },
-    ends: "CANCELED",
-    proves: "a sleeping run is cancelled without being woken",
-  },
-];
+/** How long a machine with nothing else to do takes to boot the sandbox of the demo, at most. */
+const QUIET_BOOT_MS = 4_000;
+const SLOWEST = 5;
+
+/**
+ * How many times slower than a quiet machine this one is now: naps must be long enough to be slept through. 1: as it should be.
+ * `bootMs`: what booting a sandbox took here; undefined: it is not known.
+ */
+export function paceOf(bootMs: number | undefined): number {
+  return bootMs === undefined ? 1 : Math.min(SLOWEST, Math.max(1, bootMs / QUIET_BOOT_MS));
+}
+
+/** What the demo shows: each kind of wait, a retry, and a cancellation. On a slower machine naps are longer. */
+export function storyFor(pace: number): readonly StoryRun[] {
+  const napSeconds = Math.round(20 * pace);
+  return [
+    {
+      label: "nap",
+      task: "nap",
+      payload: { seconds: napSeconds, slackSeconds: Math.round(10 * pace) },
+      ends: "COMPLETED",
+      proves: `50 MB of memory, files, a random number and a place in a loop survive ${napSeconds} s without a process`,
+    },
+    {
+      label: "token",
+      task: "token",
+      payload: {},
+      outside: { action: "complete_token", afterMs: 4_000 },
+      ends: "COMPLETED",
+      proves: "somebody outside wakes a run",
+    },
+    {
+      label: "parent",
+      task: "parent",
+      payload: { seconds: Math.round(12 * pace) },
+      ends: "COMPLETED",
+      proves: "a parent sleeps while its four children sleep",
+    },
+    { label: "flaky", task: "flaky", payload: {}, ends: "COMPLETED", proves: "two failures, each retried later, then success" },
+    {
+      label: "cancelled",
+      task: "cancelled",
+      payload: {},
+      outside: { action: "cancel", afterMs: 3_000 },
+      ends: "CANCELED",
+      proves: "a sleeping run is cancelled without being woken",
+    },
+  ];
+}

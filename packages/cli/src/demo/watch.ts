@@ -44,14 +44,19 @@ export function watch(runId: string, label: string, story?: StoryRun): Watched {
 }
 
 /** Looks at every run, sandbox and memory image once, and does what the story says must happen from outside. */
-export async function look(sdk: RouteClient, node: RouteClient, watched: Watched[], nowMs: number): Promise<Sample> {
+export async function look(
+  { sdk, node, sleeps }: { readonly sdk: RouteClient; readonly node: RouteClient; readonly sleeps: boolean },
+  watched: Watched[],
+  nowMs: number,
+): Promise<Sample> {
   await Promise.all(watched.filter((one) => !isOver(one)).map((one) => refresh(sdk, one, nowMs)));
   addChildren(watched);
   const [{ instances }, { snapshots }] = await Promise.all([
     node.call(gateway.listInstances).then(unwrap),
     node.call(gateway.listSnapshots).then(unwrap),
   ]);
-  await Promise.all(watched.map((one) => actFromOutside(sdk, one, nowMs)));
+  const patienceMs = sleeps ? ASLEEP_WITHIN_MS : WITHOUT_SLEEP_AFTER_MS;
+  await Promise.all(watched.map((one) => actFromOutside(sdk, one, { nowMs, patienceMs })));
   return { watched, instances, memoryImages: snapshots };
 }
 
@@ -76,15 +81,28 @@ function addChildren(watched: Watched[]): void {
 
 /** Where runs cannot sleep, what comes from outside comes this long after the run's start. */
 const WITHOUT_SLEEP_AFTER_MS = 15_000;
+/** Where they can, it comes to a run that is seen asleep, however long that takes on a busy machine; within reason. */
+const ASLEEP_WITHIN_MS = 120_000;
 
-function isTimeToAct({ asleepSinceMs, startedMs }: Watched, afterMs: number, nowMs: number): boolean {
-  if (asleepSinceMs !== undefined) return nowMs - asleepSinceMs >= afterMs;
-  return startedMs !== undefined && nowMs - startedMs >= WITHOUT_SLEEP_AFTER_MS + afterMs;
+interface Moment {
+  readonly nowMs: number;
+  /** How long after its start a run is waited for to fall asleep. */
+  readonly patienceMs: number;
 }
 
-async function actFromOutside(sdk: RouteClient, one: Watched, nowMs: number): Promise<void> {
+/** Whether what comes from outside, so long after the run fell asleep, is due. */
+export function isTimeToAct(
+  { asleepSinceMs, startedMs }: Pick<Watched, "asleepSinceMs" | "startedMs">,
+  afterMs: number,
+  { nowMs, patienceMs }: Moment,
+): boolean {
+  if (asleepSinceMs !== undefined) return nowMs - asleepSinceMs >= afterMs;
+  return startedMs !== undefined && nowMs - startedMs >= patienceMs + afterMs;
+}
+
+async function actFromOutside(sdk: RouteClient, one: Watched, moment: Moment): Promise<void> {
   const outside = one.story?.outside;
-  if (outside === undefined || one.outsideDone || !isTimeToAct(one, outside.afterMs, nowMs)) return;
+  if (outside === undefined || one.outsideDone || !isTimeToAct(one, outside.afterMs, moment)) return;
   one.outsideDone = true;
   if (outside.action === "cancel") unwrap(await sdk.call(sdkRuns.cancel, { params: { runId: one.runId } }));
   else await completeToken(sdk, one.runId);
