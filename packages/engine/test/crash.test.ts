@@ -23,7 +23,7 @@ async function killedAfter(what: string, times: number, ref: string): Promise<st
     if (text.split(`${what} `).length > times + 1) child.kill("SIGKILL");
   });
   child.stderr.setEncoding("utf8").on("data", (chunk: string) => (complaints += chunk));
-  const limit = systemClock.after(20_000, () => child.kill("SIGKILL"));
+  const limit = systemClock.after(100_000, () => child.kill("SIGKILL"));
   await new Promise<void>((resolve) => child.once("close", () => resolve()));
   limit.cancel();
   if (text === "") throw new Error(`The engine process said nothing: ${complaints.slice(0, 2_000)}`);
@@ -92,7 +92,7 @@ describe("an engine whose connections are cut", () => {
 });
 
 describe("an engine process that is killed", () => {
-  it("has lost and repeated nothing of what it acknowledged (L10)", async () => {
+  it("has lost and repeated nothing of what it acknowledged (L10)", { timeout: 180_000 }, async () => {
     const scene = await plane.scene({ tasks: [task("work", { retry: { maxAttempts: 5 } })] });
     const lines = await killedAfter("completed", 15, scene.env.project.ref);
     const said = (what: string): string[] => lines.flatMap((line) => (line.startsWith(`${what} `) ? [line.slice(what.length + 1)] : []));
@@ -113,7 +113,7 @@ describe("an engine process that is killed", () => {
         for (const runId of unfinished) if ((await scene.run(runId)).executionStatus === "FINISHED") unfinished.delete(runId);
         return unfinished.size === 0;
       },
-      { limitMs: 20_000 },
+      { limitMs: 60_000 },
     );
     for (const runId of triggered) {
       expect((await scene.run(runId)).status).toBe("COMPLETED_SUCCESSFULLY");

@@ -1,5 +1,8 @@
 // Where memory images lie, and who may start what lies there.
 
+/** What a node says that was handed a sleeping run and never had its memory image. */
+export const MEMORY_IMAGE_ELSEWHERE = "memory_image_elsewhere";
+
 interface Named {
   readonly workerGroupId: string;
   readonly instanceName: string;

@@ -6,9 +6,6 @@ import { nodeSeenAt } from "../sql/nodes.ts";
 import type { RunRow } from "../sql/runs.ts";
 import { now, type Core } from "./core.ts";
 
-/** What a node says that was handed a sleeping run and never had its memory image. */
-export const MEMORY_IMAGE_ELSEWHERE = "memory_image_elsewhere";
-
 /** What follows for a locked run when `worker` does not have its memory image. */
 export async function imageIsElsewhere(core: Core, tx: Transaction, run: RunRow, worker: WorkerRef): Promise<ElsewhereDecision> {
   const checkpoint = run.checkpoint_id === null ? undefined : (await readCheckpoints(tx, [run.checkpoint_id])).get(run.checkpoint_id);

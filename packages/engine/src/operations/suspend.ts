@@ -2,7 +2,7 @@ import type { CheckpointInput, ExecutionResult, RestoreOutcomeBody } from "@torp
 import { sleep } from "@torpor/kernel";
 import type { Refusal, SuspensionOutcome, WorkerRef } from "../api.ts";
 import { friendly, newId } from "../domain/ids.ts";
-import { nodeOf } from "../domain/nodes.ts";
+import { MEMORY_IMAGE_ELSEWHERE, nodeOf } from "../domain/nodes.ts";
 import { decideGiveBack } from "../domain/queueing.ts";
 import { nextStep } from "../domain/transitions.ts";
 import { insertCheckpoint } from "../sql/checkpoints.ts";
@@ -12,7 +12,7 @@ import { lockRun, runExists, type RunRow } from "../sql/runs.ts";
 import { addRunEvents } from "../sql/timeline.ts";
 import { advance } from "./advance.ts";
 import { idBody, notFound, now, refuse, type Core } from "./core.ts";
-import { imageIsElsewhere, MEMORY_IMAGE_ELSEWHERE } from "./elsewhere.ts";
+import { imageIsElsewhere } from "./elsewhere.ts";
 import { finishRun } from "./finish.ts";
 import { wakeInTime } from "./resume.ts";
 import { internalError } from "../domain/runErrors.ts";

@@ -1,12 +1,15 @@
 // The engine without its database: each operation is one step, guarded by the latest snapshot as the real one is, decided by the
 // real one's own tables. It loses nothing when the platform's process is killed.
-import type { DequeuedMessage, RunStatus, TaskRunExecutionResult } from "@torpor/contracts";
+import type { DequeuedMessage, RestoreOutcomeBody, RunStatus, TaskRunExecutionResult } from "@torpor/contracts";
 import { machinePreset, TorporError } from "@torpor/contracts";
 import {
   decideCompletion,
+  decideElsewhere,
   decideGiveBack,
   DEFAULT_SETTINGS,
   finalStatus,
+  isLost,
+  MEMORY_IMAGE_ELSEWHERE,
   nextStep,
   queueAtMs,
   stallAction,
@@ -38,6 +41,7 @@ export class EngineModel {
   readonly #settings: PlaneSettings;
   readonly #listener: EngineListener;
   readonly #waiting = new Set<() => void>();
+  readonly #nodesHeardAtMs = new Map<string, number>();
 
   constructor(deps: { time: VirtualTime; seed: number; settings: PlaneSettings; listener: EngineListener }) {
     this.#time = deps.time;
@@ -65,12 +69,18 @@ export class EngineModel {
     return run;
   }
 
-  /** Hands out the run that has waited longest, or waits for one. */
+  /** The node is there. */
+  nodeHeard(node: string): void {
+    this.#nodesHeardAtMs.set(node, this.nowMs);
+  }
+
+  /** Hands out the run that has waited longest of those that the node may have, or waits for one. */
   async dequeue(by: Actor, options: { readonly waitMs: number; readonly signal: AbortSignal }): Promise<DequeuedMessage[]> {
     const untilMs = this.#time.nowMs + options.waitMs;
+    this.nodeHeard(by.node);
     for (;;) {
       if (options.signal.aborted) return [];
-      const run = this.#ready();
+      const run = this.#ready(by.node);
       if (run !== undefined) return [this.#handOut(run, by)];
       if (this.#time.nowMs >= untilMs) return [];
       await this.#something(untilMs - this.#time.nowMs, options.signal);
@@ -143,7 +153,7 @@ export class EngineModel {
     const run = this.run(runId);
     if (run.snapshotId !== snapshotId || nextStep(run.status, "suspend") === undefined) return null;
     const id = `checkpoint_${newIdBody(this.nowMs, this.#random)}`;
-    run.checkpoint = { id, location };
+    run.checkpoint = { id, location, node: by.node };
     this.#advance(run, "suspend", by);
     // A wait that ended just now has been looked at before the run slept.
     const inMs = (queueAtMs(run.waitedFor, DEFAULT_SETTINGS.handOutAheadMs) ?? 0) - this.nowMs;
@@ -155,9 +165,19 @@ export class EngineModel {
     return this.#giveBack(this.#handedOut(runId, snapshotId), by);
   }
 
-  restoreOutcome(runId: string, snapshotId: string, outcome: "requeue" | "fail" | "fallback", by: Actor): void {
+  restoreOutcome(runId: string, snapshotId: string, { outcome, reason }: RestoreOutcomeBody, by: Actor): void {
     const run = this.#handedOut(runId, snapshotId);
-    if (outcome === "requeue" || run.checkpoint === null) return void this.#giveBack(run, by);
+    if (run.checkpoint === null) return void this.#giveBack(run, by);
+    if (outcome !== "requeue") return this.#startOver(run, by);
+    if (reason !== MEMORY_IMAGE_ELSEWHERE) return void this.#giveBack(run, by);
+    const { node } = run.checkpoint;
+    const decision = decideElsewhere({ home: node, saidBy: by.node, isHomeLost: this.#isLost(node) });
+    if (decision.kind === "startOver") return this.#startOver(run, by);
+    this.#advance(run, "giveBack", by);
+    this.#wake();
+  }
+
+  #startOver(run: ModelRun, by: Actor): void {
     if (run.attempt < run.plan.maxAttempts) {
       this.#advance(run, "startOver", by);
       run.readyAtMs = this.#time.nowMs;
@@ -252,13 +272,19 @@ export class EngineModel {
     return run;
   }
 
-  #ready(): ModelRun | undefined {
+  #ready(node: string): ModelRun | undefined {
     let best: ModelRun | undefined;
     for (const run of this.runs.values()) {
       if (run.status !== "QUEUED" || run.readyAtMs > this.#time.nowMs) continue;
+      if (run.checkpoint !== null && run.checkpoint.node !== node && !this.#isLost(run.checkpoint.node)) continue;
       if (best === undefined || run.readyAtMs < best.readyAtMs) best = run;
     }
     return best;
+  }
+
+  #isLost(node: string): boolean {
+    const heardAtMs = this.#nodesHeardAtMs.get(node);
+    return isLost(heardAtMs === undefined ? null : new Date(heardAtMs), new Date(this.nowMs), DEFAULT_SETTINGS.nodeLostAfterMs);
   }
 
   #handOut(run: ModelRun, by: Actor): DequeuedMessage {
@@ -269,7 +295,7 @@ export class EngineModel {
       snapshot: run.latest.snapshot,
       dequeuedAt: new Date(this.nowMs),
       image: `torpor/project@sha256:${"1".repeat(64)}`,
-      ...(checkpoint === null ? {} : { checkpoint: { ...checkpoint, type: "COMPUTE" } }),
+      ...(checkpoint === null ? {} : { checkpoint: { id: checkpoint.id, location: checkpoint.location, type: "COMPUTE" } }),
       completedWaitpoints: run.brought,
       backgroundWorker: { id: "w", friendlyId: "worker_w", version: "1" },
       deployment: { id: "d", friendlyId: "deployment_d" },

@@ -14,6 +14,8 @@ export interface Blocker {
 export interface ModelCheckpoint {
   readonly id: string;
   readonly location: string;
+  /** The node that wrote it. */
+  readonly node: string;
 }
 
 /** Names whoever acts, for the checkers. */

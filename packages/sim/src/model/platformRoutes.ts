@@ -35,8 +35,14 @@ export function platformRoutes(engine: EngineModel): Mounted[] {
 
 function nodeRoutes(engine: EngineModel): Mounted[] {
   return [
-    mount(workerActions.connect, async () => ({ ok: true as const, workerGroup: { type: "MANAGED", name: "sim" } })),
-    mount(workerActions.heartbeat, async () => ({ ok: true as const })),
+    mount(workerActions.connect, async ({ headers }) => {
+      engine.nodeHeard(actor(headers).node);
+      return { ok: true as const, workerGroup: { type: "MANAGED", name: "sim" } };
+    }),
+    mount(workerActions.heartbeat, async ({ headers }) => {
+      engine.nodeHeard(actor(headers).node);
+      return { ok: true as const };
+    }),
     mount(workerActions.dequeue, async ({ headers, signal }) => {
       const messages = await engine.dequeue(actor(headers), { waitMs: DEQUEUE_WAIT_MS, signal });
       const [message] = messages;
@@ -92,7 +98,7 @@ function sleepRoutes(engine: EngineModel): Mounted[] {
       return checkpointId === null ? { ok: true as const, accepted: false } : { ok: true as const, accepted: true, checkpointId };
     }),
     mount(workerActions.restoreOutcome, async ({ params, body, headers }) => {
-      engine.restoreOutcome(params.runId, params.snapshotId, body.outcome, actor(headers));
+      engine.restoreOutcome(params.runId, params.snapshotId, body, actor(headers));
       return { ok: true as const };
     }),
     mount(workerActions.release, async ({ params, headers }) => ({
