@@ -1,17 +1,20 @@
 // Thousands of planes in simulated time: the real supervisors and gateways, and everything that can go wrong.
-import { describe, expect, it } from "vitest";
+import { afterAll, describe, expect, it } from "vitest";
 import { openFindingOf } from "./openFindings.ts";
-import { SimThread } from "./pool.ts";
 import { printFailure } from "./printFailure.ts";
 import type { ProfileName } from "./scenario/profiles.ts";
-import { simulate } from "./simulate.ts";
+import { SimPool } from "./simPool.ts";
+import { SimThread } from "./simThread.ts";
 
 /** Far more than it takes on a machine that has nothing else to do. */
 const LONG_MS = 900_000;
 const SEEDS = 5_000;
 
+const pool = new SimPool();
+afterAll(() => pool.close());
+
 async function failuresOf(fromSeed: number, count: number, profile: ProfileName): Promise<string[]> {
-  const { failures } = await simulate({ fromSeed, count, profile, shrinks: false, stopsAtFirst: false });
+  const { failures } = await pool.run({ fromSeed, count, profile, shrinks: false, stopsAtFirst: false });
   const first = failures.find((failure) => openFindingOf(failure) === undefined);
   return first === undefined ? [] : printFailure(first).slice(0, 60);
 }

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { SimThread } from "../pool.ts";
+import { SimThread } from "../simThread.ts";
 import type { Exploration } from "./explore.ts";
 
 const LONG_MS = 300_000;

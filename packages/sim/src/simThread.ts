@@ -1,4 +1,4 @@
-// Threads that run seeds. Each loads the parts' code for itself, with a mutant in it or without.
+// A thread that runs seeds. It loads the parts' code for itself, with a mutant in it or without.
 import { Worker } from "node:worker_threads";
 import type { Mutant } from "./mutants/mutant.ts";
 import type { ThreadAnswer, ThreadRequest } from "./serve.ts";
@@ -8,6 +8,8 @@ const YOUNG_GENERATION_MB = 128;
 
 export class SimThread {
   readonly #worker: Worker;
+  /** What it died of. */
+  #failure: Error | null = null;
   readonly #waiting: { resolve: (answer: ThreadAnswer) => void; reject: (error: Error) => void }[] = [];
 
   constructor(mutant: Mutant | null) {
@@ -17,13 +19,20 @@ export class SimThread {
     });
     this.#worker.on("message", (answer: ThreadAnswer) => this.#waiting.shift()?.resolve(answer));
     this.#worker.on("error", (error) => {
-      for (const { reject } of this.#waiting.splice(0)) reject(error instanceof Error ? error : new Error(String(error)));
+      this.#failure = error instanceof Error ? error : new Error(String(error));
+      for (const { reject } of this.#waiting.splice(0)) reject(this.#failure);
     });
+  }
+
+  /** It can be asked nothing more. */
+  get isDead(): boolean {
+    return this.#failure !== null;
   }
 
   /** Rejects when the thread fails, and when what it was asked for throws. */
   async ask<K extends ThreadRequest["kind"]>(request: ThreadRequest & { kind: K }): Promise<Extract<ThreadAnswer, { kind: K }>> {
     const answer = await new Promise<ThreadAnswer>((resolve, reject) => {
+      if (this.#failure !== null) return reject(this.#failure);
       this.#waiting.push({ resolve, reject });
       this.#worker.postMessage(request);
     });
