@@ -69,7 +69,9 @@ describe("a run that sleeps on a node", () => {
 
   it("goes in its order among those of its node, and each request of that node is one of them", async () => {
     const scene = await plane.scene();
-    const [first, second] = [await scene.asleep(), await scene.asleep()];
+    const first = await scene.asleep();
+    await plane.clock.advance(1);
+    const second = await scene.asleep();
     const theirs = [other().wait(), other().wait()];
     for (const { tokenId } of [second, first]) await scene.completeToken(tokenId);
     for (const { held } of [second, first]) await scene.untilState(held.runId, "QUEUED/PENDING");
