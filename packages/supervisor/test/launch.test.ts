@@ -33,7 +33,7 @@ describe("a fresh run", () => {
   });
 
   it.each([
-    ["a clone", { start: "clone" }, { name: "launch.cloned" }],
+    ["a clone, since nobody waits for a run", { start: "clone" }, { name: "launch.cloned", reason: "no_idle_runner" }],
     ["a boot, and why", { start: "cold", start_reason: "template_damaged" }, { name: "launch.created", reason: "template_damaged" }],
     ["a boot, of a gateway that says nothing of it", {}, { name: "launch.created" }],
   ] as const)("is %s by its gateway's word, and so its timeline says", async (_what, startOf, line) => {

@@ -1,7 +1,9 @@
 import { describe, expect, it } from "vitest";
-import { imageReference } from "../src/launch/environment.ts";
+import type { DequeuedMessage } from "@torpor/contracts";
+import { imageReference, servedBy } from "../src/launch/environment.ts";
+import { warmReadyInMs } from "../src/launch/idleRunners.ts";
 import { freshName, restoredName } from "../src/launch/names.ts";
-import { planLaunch, type LaunchFacts, type LaunchPlan } from "../src/launch/plan.ts";
+import { planLaunch, roomOf, type LaunchFacts, type LaunchPlan } from "../src/launch/plan.ts";
 import { readNotes, judgeAdoption, holdsRun } from "../src/runners/adoption.ts";
 import { hasEnded, INTENT_TRANSITIONS, nextIntentState, printLifeCycle, type IntentState } from "../src/snapshot/lifeCycle.ts";
 
@@ -15,13 +17,18 @@ const ROOM: LaunchFacts = {
   canAskWarm: false,
   draining: false,
   hasTemplate: false,
+  warmReadyInMs: null,
+  othersStart: false,
 };
+const CLONE: LaunchPlan = { kind: "clone", reason: "no_idle_runner" };
+/** A template, and an idle runner that has just begun to prepare its next worker. */
+const PREPARING: Partial<LaunchFacts> = { hasTemplate: true, canAskWarm: true, warmReadyInMs: 390 };
 const FULL = { free: { cpu: 0.5, memoryGib: 2 } };
 
 describe("what becomes of a run that was handed out", () => {
   it.each<[string, Partial<LaunchFacts>, LaunchPlan]>([
     ["a fresh run with room", {}, { kind: "cold" }],
-    ["a fresh run whose image is booted already", { hasTemplate: true }, { kind: "clone" }],
+    ["a fresh run whose image is booted already", { hasTemplate: true }, CLONE],
     [
       "the same when idle runners are kept: who is there comes before who must be made",
       { hasTemplate: true, canAskWarm: true },
@@ -33,6 +40,13 @@ describe("what becomes of a run that was handed out", () => {
       { hasTemplate: true, ...FULL },
       { kind: "give_back", reason: "node_full" },
     ],
+    ["an idle runner that has only just ended its run", PREPARING, { kind: "clone", reason: "idle_runner_prepares" }],
+    ["one that is nearly ready for the next", { ...PREPARING, warmReadyInMs: 150 }, { kind: "warm" }],
+    ["one that is ready", { ...PREPARING, warmReadyInMs: 0 }, { kind: "warm" }],
+    ["one that has only just ended its run, without a template", { ...PREPARING, hasTemplate: false }, { kind: "warm" }],
+    ["the same on a full node", { ...PREPARING, ...FULL }, { kind: "warm" }],
+    ["the same while other runs start: a clone would take the CPUs from them", { ...PREPARING, othersStart: true }, { kind: "warm" }],
+    ["the same when none would take it", { ...PREPARING, canAskWarm: false }, CLONE],
     ["a fresh run when idle runners are kept", { canAskWarm: true }, { kind: "warm" }],
     ["the same on a full node: an idle runner has its room already", { canAskWarm: true, ...FULL }, { kind: "warm" }],
     ["a fresh run, no idle runner, full node", FULL, { kind: "give_back", reason: "node_full" }],
@@ -53,6 +67,34 @@ describe("what becomes of a run that was handed out", () => {
     ["while draining, whatever it is", { hasCheckpoint: true, draining: true }, { kind: "give_back", reason: "draining" }],
   ])("%s", (_what, facts, plan) => {
     expect(planLaunch({ ...ROOM, ...facts })).toEqual(plan);
+  });
+});
+
+describe("how long an idle runner prepares its next worker", () => {
+  const message = {
+    deployment: { friendlyId: "deployment_1" },
+    backgroundWorker: { friendlyId: "worker_1", version: "20261124.1" },
+    environment: { id: "env_1" },
+    run: { machine: { cpu: 1, memory: 1 } },
+  } as DequeuedMessage;
+  const idle = (since: number | null, more: object = {}) => ({
+    serves: servedBy(message),
+    room: roomOf(message),
+    idleSinceMs: since,
+    ...more,
+  });
+
+  it.each<[string, Parameters<typeof warmReadyInMs>[0], number | null]>([
+    ["is not known where none waits", [], null],
+    ["nor while all that would fit have a run", [idle(null)], null],
+    ["is all of it when it has just ended its run", [idle(1_000)], 400],
+    ["is what is left of it", [idle(900)], 300],
+    ["is over after a while", [idle(100)], 0],
+    ["is that of the one which has waited longest", [idle(1_000), idle(800), idle(950)], 200],
+    ["says nothing of one that serves another version", [idle(100, { serves: { ...servedBy(message), version: "other" } })], null],
+    ["nor of one on another machine", [idle(100, { room: { cpu: 64, memoryGib: 64 } })], null],
+  ])("%s", (_what, runners, readyInMs) => {
+    expect(warmReadyInMs(runners, message, 1_000)).toBe(readyInMs);
   });
 });
 

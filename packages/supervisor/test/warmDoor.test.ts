@@ -80,7 +80,7 @@ describe("a runner that waits for another run", () => {
     expect(broker.settled).toEqual([{ controllerId: waiting.runner.name, runId, outcome: "started" }]);
     expect(node.gateway.names()).toEqual([waiting.runner.name]);
     const line = node.platform.timeline.find(({ event }) => event.name === "launch.warm");
-    expect(line).toMatchObject({ runId, event: { runnerId: waiting.runner.name } });
+    expect(line).toMatchObject({ runId, event: { runnerId: waiting.runner.name, reason: "idle_runner" } });
   });
 
   it("and gives no sign of the run within a second loses it to a sandbox of its own; what it says later is refused and harms nothing (L12)", async () => {

@@ -16,9 +16,10 @@ import type { Runners } from "../runners/runners.ts";
 import type { Intents } from "../snapshot/intents.ts";
 import { createMetadata, imageReference, runnerEnv, servedBy, type WorkloadAddress } from "./environment.ts";
 import type { HandOffs } from "./handOffs.ts";
+import { warmReadyInMs } from "./idleRunners.ts";
 import { freshName } from "./names.ts";
 import type { Placer } from "./placer.ts";
-import { planLaunch, roomOf } from "./plan.ts";
+import { planLaunch, roomOf, type LaunchPlan } from "./plan.ts";
 import type { Restorer } from "./restorer.ts";
 
 const ROOM_RECHECK_MS = 250;
@@ -60,6 +61,8 @@ export interface LauncherDeps {
 
 export class Launcher {
   readonly #deps: LauncherDeps;
+  /** Runs that are on their way to a runner. */
+  #starting = 0;
 
   constructor(deps: LauncherDeps) {
     this.#deps = deps;
@@ -68,8 +71,13 @@ export class Launcher {
   /** Takes a run as far as a running sandbox, or gives it back. Never throws for what other parts do. */
   async launch(message: DequeuedMessage): Promise<void> {
     this.#deps.onArrival(message);
-    await this.#retireFormerRunner(message);
-    await this.#carryOut(message, this.#deps.handOffs !== null);
+    this.#starting++;
+    try {
+      await this.#retireFormerRunner(message);
+      await this.#carryOut(message, this.#deps.handOffs !== null);
+    } finally {
+      this.#starting--;
+    }
   }
 
   /** An idle runner that took the run did not start it. */
@@ -91,6 +99,8 @@ export class Launcher {
       canAskWarm,
       draining: draining(),
       hasTemplate: room.hasTemplate(message.image, roomOf(message)),
+      warmReadyInMs: warmReadyInMs(runners.all(), message, this.#deps.clock.monotonicMs()),
+      othersStart: this.#starting > 1,
     });
     switch (plan.kind) {
       case "restore":
@@ -102,7 +112,7 @@ export class Launcher {
         return await this.#carryOut(message, false);
       case "clone":
       case "cold":
-        return await this.#create(message, plan.kind);
+        return await this.#create(message, plan);
       case "give_back":
         if (plan.reason === "node_full" && (await this.#roomAppears(message))) return await this.#carryOut(message, false);
         return await this.#giveBack(message, plan.reason);
@@ -122,7 +132,8 @@ export class Launcher {
     const startedMs = clock.monotonicMs();
     const handOff = (await handOffs?.offer(message)) ?? { kind: "none" };
     if (handOff.kind === "none" && !this.#hasBegunHere(message)) return await this.#carryOut(message, false);
-    if (handOff.kind === "taken") this.#tellPlaced("launch.warm", message, handOff.runnerId, clock.monotonicMs() - startedMs);
+    if (handOff.kind === "taken")
+      this.#tellPlaced("launch.warm", message, handOff.runnerId, clock.monotonicMs() - startedMs, { reason: "idle_runner" });
   }
 
   /** The platform has taken the run from whoever held it here: that one's intent dies with it, and its sandbox goes. */
@@ -137,7 +148,7 @@ export class Launcher {
     await retire(former);
   }
 
-  async #create(message: DequeuedMessage, planned: "clone" | "cold"): Promise<void> {
+  async #create(message: DequeuedMessage, planned: Extract<LaunchPlan, { kind: "clone" | "cold" }>): Promise<void> {
     const { config, clock, gateway, placer, room, runners } = this.#deps;
     const { image = "", run } = message;
     const startedMs = clock.monotonicMs();
@@ -164,15 +175,12 @@ export class Launcher {
       },
     });
     if (placement.kind === "failed") return await this.#giveBack(message, placement.reason, placement.message);
-    if (start.start !== planned) room.templateChanged(message.image, roomOf(message), start.start === "clone");
+    const isClone = start.start === "clone";
+    if (start.start !== planned.kind) room.templateChanged(message.image, roomOf(message), isClone);
     const tookMs = clock.monotonicMs() - startedMs;
-    this.#tellPlaced(
-      start.start === "clone" ? "launch.cloned" : "launch.created",
-      message,
-      placement.name,
-      tookMs,
-      start.start_reason === undefined ? {} : { reason: start.start_reason },
-    );
+    const reason = isClone ? (planned.kind === "clone" ? planned.reason : "no_idle_runner") : start.start_reason;
+    const why = reason === undefined ? {} : { reason };
+    this.#tellPlaced(isClone ? "launch.cloned" : "launch.created", message, placement.name, tookMs, why);
     const runner = runners.get(placement.name);
     if (runner === undefined) return; // it has exited already; whoever heard that has told the platform
     runners.located(runner, placement.sandbox);
