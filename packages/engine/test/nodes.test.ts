@@ -78,7 +78,12 @@ describe("a run that sleeps on a node", () => {
     expect((await home().take()).runId).toBe(first.held.runId);
     const fresh = [await scene.trigger(), await scene.trigger()];
     const answers = await Promise.all(theirs.map((answer) => other().answered(answer)));
-    expect(answers.flat().map((message) => message.run.friendlyId)).toEqual(fresh);
+    expect(
+      answers
+        .flat()
+        .map((message) => message.run.friendlyId)
+        .toSorted(),
+    ).toEqual(fresh.toSorted());
     expect((await home().take()).runId).toBe(second.held.runId);
   });
 
