@@ -97,6 +97,7 @@ describe("a run that sleeps on a node", () => {
     expect((await home().answered(asking)).map((message) => message.run.friendlyId)).toEqual([sleeper.runId]);
     stop.abort();
     expect((await Promise.all(crowd)).flat()).toEqual([]);
+    expect(await home().tryTake()).toBeUndefined();
   });
 
   it("waits for its node as long as that is heard of, be it too full to ask for runs", async () => {
