@@ -275,8 +275,12 @@ export const gateway = {
       warnings: z.array(z.string()),
       /** What sandboxes are cloned from here. */
       templates: z.array(z.object({ image_digest: z.string(), cpu: z.number(), memory_gb: z.number() })).optional(),
-      /** Sandboxes that are made ready before anybody asks for one: with a kernel, and with a clone of a template that waits. */
-      spares: z.object({ prepared: z.number().int(), cloned: z.number().int() }).optional(),
+      /** Memory that the instances occupy, as measured; absent where it cannot be. */
+      instancesMemoryBytes: z.number().optional(),
+      /** Sandboxes that are made ready before anybody asks for one: with a kernel alone, and with a clone of a template that waits. They go when memory is needed. */
+      spares: z
+        .object({ prepared: z.number().int(), cloned: z.number().int(), preparedBytes: z.number(), clonedBytes: z.number() })
+        .optional(),
       /** What may be asked for beyond the shared contract: `hold`, `reserve`, `keep`. */
       extensions: z.array(z.string()).optional(),
       /**

@@ -7,7 +7,7 @@ import type { Launcher } from "../sandboxes/launcher.ts";
 import type { Sandbox } from "../sandboxes/sandboxTable.ts";
 import type { FoundImage } from "../snapshots/memoryImages.ts";
 import type { Snapshotter } from "../snapshots/snapshotter.ts";
-import type { Spares } from "../templates/spares.ts";
+import { memoryOf, type Spares } from "../templates/spares.ts";
 import type { TemplateRequests } from "../templates/templateRequests.ts";
 
 export interface RouteParts {
@@ -98,10 +98,19 @@ function nodeRoutes({ core, stateDir, templates, spares }: RouteParts): Mounted[
       warnings: [...core.driver.warnings, ...core.staging.warnings],
       extensions: core.driver.can.snapshot ? [...OFFERED, ...(core.frozen.isOn ? ["keep"] : [])] : [],
       templates: templates.list(),
-      spares: spares.counts(),
+      ...(await instancesMemory(core)),
+      spares: { ...spares.counts(), preparedBytes: await spares.memoryBytes("prepared"), clonedBytes: await spares.memoryBytes("cloned") },
       reach: { services: { ...core.driver.reach.services }, metadata_url: core.driver.reach.metadataUrl },
     })),
   ];
+}
+
+async function instancesMemory({ driver, table }: Core): Promise<{ instancesMemoryBytes?: number }> {
+  const bytes = await memoryOf(
+    driver,
+    table.all().map(({ record }) => record.id),
+  );
+  return bytes === undefined ? {} : { instancesMemoryBytes: bytes };
 }
 
 async function viewOf(core: Core, { record }: Sandbox): Promise<InstanceView> {

@@ -7,7 +7,7 @@
 //   P3  One that nobody knows (this process was killed) is destroyed by the next start, like every sandbox without a record.
 import { newIdBody, type Timer } from "@torpor/kernel";
 import type { Core } from "../core.ts";
-import type { SandboxId, SandboxImage, StartOutcome } from "../drivers/driver.ts";
+import type { ComputeDriver, SandboxId, SandboxImage, StartOutcome } from "../drivers/driver.ts";
 import { Serial } from "../serial.ts";
 import { planSpares, type KindOfSpare, type SpareStage } from "./planSpares.ts";
 import type { Machine } from "./templateKey.ts";
@@ -79,6 +79,12 @@ export class Spares {
     const kinds = [...this.#kinds.values()];
     const sum = (stage: SpareStage): number => kinds.reduce((count, kind) => count + kind[stage].length, 0);
     return { prepared: sum("prepared"), cloned: sum("cloned") };
+  }
+
+  /** Memory that they occupy, as far as it can be measured. */
+  async memoryBytes(stage: SpareStage): Promise<number> {
+    const ids = [...this.#kinds.values()].flatMap((kind) => kind[stage]);
+    return (await memoryOf(this.#core.driver, ids)) ?? 0;
   }
 
   /** Lends a spare to a start or a wake, where there is one; it stays a spare unless it is used. More are made afterwards. */
@@ -220,6 +226,18 @@ export class Spares {
       .destroy(id)
       .catch((error: unknown) => this.#core.log.error({ err: error, sandbox: id }, "cannot free a spare sandbox"));
   }
+}
+
+/** Memory that sandboxes occupy together; undefined when it cannot be measured of one of them. */
+export async function memoryOf(driver: Pick<ComputeDriver, "usage">, ids: readonly SandboxId[]): Promise<number | undefined> {
+  const usages = await Promise.all(ids.map((id) => driver.usage(id)));
+  let sum = 0;
+  for (const usage of usages) {
+    if (usage === undefined) continue; // it has just gone
+    if (usage.memoryBytes === null) return undefined;
+    sum += usage.memoryBytes;
+  }
+  return sum;
 }
 
 function forget({ prepared, cloned }: Kind, id: SandboxId): void {

@@ -3,6 +3,7 @@ import { MACHINES, DEFAULT_MACHINE } from "@torpor/contracts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { fits } from "../launch/plan.ts";
 import type { Room } from "../runners/runner.ts";
+import { measuredFreeGib, type MeasuredMemory } from "./measuredRoom.ts";
 import type { NodeCosts } from "../sleep/nodeCosts.ts";
 
 const GIB = 1024 ** 3;
@@ -27,6 +28,7 @@ export interface NodeRoomDeps {
 export class NodeRoom {
   readonly #deps: NodeRoomDeps;
   #total: Room | null = null;
+  #measured: MeasuredMemory | null = null;
   #canSnapshot = false;
   #isForeign = false;
   #isTight = false;
@@ -65,7 +67,10 @@ export class NodeRoom {
       return true;
     }
     if (node.kind !== "ok") return false;
-    const { cpuTotal, memoryTotalBytes, memoryAvailableBytes, canSnapshot } = node.body;
+    const { cpuTotal, memoryTotalBytes, memoryAvailableBytes, instancesMemoryBytes, spares, canSnapshot } = node.body;
+    const spareBytes = (spares?.preparedBytes ?? 0) + (spares?.clonedBytes ?? 0);
+    this.#measured =
+      instancesMemoryBytes === undefined ? null : { availableBytes: memoryAvailableBytes, spareBytes, usedBytes: instancesMemoryBytes };
     this.#isTight = memoryAvailableBytes < memoryTotalBytes * TIGHT_SHARE;
     if (this.#isTight) this.onShort(SMALLEST);
     this.#deps.costs.resize({ cpuTotal, memoryTotalBytes });
@@ -92,11 +97,14 @@ export class NodeRoom {
     else this.#templates.delete(templateOf(image, room));
   }
 
-  /** What is left beside what is placed. */
+  /** What is left beside what is placed: by the machines that were given out, and by what is measured, whichever is less. */
   view(placed: Room): { readonly free: Room; readonly isEmpty: boolean } {
     const total = this.#total ?? { cpu: 0, memoryGib: 0 };
+    const unplacedGib = Math.max(0, total.memoryGib - placed.memoryGib);
+    const { memoryOvercommit } = this.#deps;
+    const measuredGib = this.#measured === null ? Infinity : measuredFreeGib(this.#measured, placed.memoryGib, memoryOvercommit);
     return {
-      free: { cpu: Math.max(0, total.cpu - placed.cpu), memoryGib: Math.max(0, total.memoryGib - placed.memoryGib) },
+      free: { cpu: Math.max(0, total.cpu - placed.cpu), memoryGib: Math.min(unplacedGib, measuredGib) },
       isEmpty: placed.cpu === 0 && placed.memoryGib === 0,
     };
   }
