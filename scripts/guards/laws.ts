@@ -116,6 +116,14 @@ const RUNS: readonly Guard[] = [
     test: engineTest("restart", "finish what one has begun that is lost between the end of a wait and the resume (L9)"),
   },
   {
+    id: "B66",
+    guard: "the end of a wait takes the edge along that an item of a batch was adding just then",
+    file: `${ENGINE}/operations/advance.ts`,
+    find: 'if (effects.endsWaits && event !== "resume") holdEdges(tx, run.id);',
+    replace: "",
+    test: engineTest("batchRaces", "leaves nothing to wait for behind, when the parent"),
+  },
+  {
     id: "L10",
     guard: "what is repeated under one key happens once",
     file: `${ENGINE}/sql/newRuns.ts`,

@@ -7,6 +7,7 @@ import { transition, type RunEvent } from "../domain/transitions.ts";
 import type { Transaction } from "../sql/database.ts";
 import type { RunRow } from "../sql/runs.ts";
 import { appendSnapshot, type RunPatch } from "../sql/snapshots.ts";
+import { holdEdges } from "../sql/waitpoints.ts";
 import type { Core } from "./core.ts";
 
 export interface AdvanceOptions {
@@ -45,6 +46,8 @@ export function advance(core: Core, tx: Transaction, run: RunRow, event: RunEven
   const attemptNumber = options.attemptNumber ?? run.attempt_number;
   const shown = step.shown ?? status;
   const worker = options.worker;
+  // An item of a batch may be adding its edge just now. When a run resumes, its batches are over and get none any more.
+  if (effects.endsWaits && event !== "resume") holdEdges(tx, run.id);
   appendSnapshot(tx, {
     runId: run.id,
     expected: run.snapshot_id,

@@ -164,6 +164,16 @@ export async function insertItemEdge(db: Queryable, batchWaitpointId: string, ed
   await db.query(INSERT_ITEM_EDGE, [edge.runId, batchWaitpointId, edge.waitpointId, edge.batchId ?? null, edge.batchIndex ?? -1, edge.at]);
 }
 
+const HOLD_EDGES = sql("edges_hold", "select 1 from edges where run_id = $1 for update");
+
+/**
+ * Waits for items that are adding their edges to the run's, and lets no further one do so: then the next statement, and none before
+ * it, sees them all.
+ */
+export function holdEdges(tx: Transaction, runId: string): void {
+  tx.send(HOLD_EDGES, [runId]);
+}
+
 const PENDING_AMONG = sql("waitpoints_pending", "select status from waitpoints where id = any ($1) order by id for share");
 
 /**
