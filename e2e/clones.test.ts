@@ -11,6 +11,8 @@ import { until } from "./harness/until.ts";
 interface Report {
   readonly environment: Readonly<Record<string, string>>;
   readonly draws: readonly (string | number)[];
+  /** By it a platform takes a call for the repetition of another. */
+  readonly requestKey: string;
   readonly options: readonly string[];
 }
 
@@ -73,7 +75,8 @@ describe("a run whose image was booted before", () => {
       expect(without(environment)).toEqual(without(booted.environment));
       expect(options).toEqual(booted.options);
     }
-    const own = [booted, ...all].flatMap(({ environment, draws }) => [environment["TRIGGER_MACHINE_ID"], ...draws]);
+    for (const { requestKey } of all) expect(requestKey).toMatch(/^[0-9a-f-]{36}$/);
+    const own = [booted, ...all].flatMap(({ environment, draws, requestKey }) => [environment["TRIGGER_MACHINE_ID"], requestKey, ...draws]);
     expect(new Set(own).size).toBe(own.length);
   });
 

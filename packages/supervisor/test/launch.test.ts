@@ -44,6 +44,19 @@ describe("a fresh run", () => {
     expect(told.map(({ event }) => event)).toMatchObject([line]);
   });
 
+  it("is one of a hundred that came at once: each gets its sandbox, asked for in the order of the queue, and none is given back", async () => {
+    node = new TestNode({ env: { TORPOR_CPU_OVERCOMMIT: "100" } });
+    node.gateway.memoryTotalBytes = 1_024 * 1_024 ** 3;
+    await node.start();
+    const runIds = Array.from({ length: 100 }, () => node.platform.trigger());
+    await node.clock.advance(5_000);
+    const asked = node.gatewayLink
+      .callsOf(gateway.createInstance)
+      .map(({ body }) => (body as { metadata: { runId: string } }).metadata.runId);
+    expect(asked).toEqual(runIds);
+    expect(node.platform.timeline.map(({ event }) => event.name)).toEqual(runIds.map(() => "launch.created"));
+  });
+
   it("is tried again after a 500 or 503, under a new name that the runner knows", async () => {
     await started();
     node.gatewayLink.failNext(gateway.createInstance, { status: 500, code: "sandbox_not_started" }, { status: 503, code: "no_capacity" });
