@@ -1,23 +1,18 @@
 // The memory images of this node: folders of sealed files. What an image is, is said by its folder's name (`mem_x.writing`,
 // `mem_x.held`, `mem_x.committing`, `mem_x`, `mem_x.consumed`, `mem_x.refused`), so each step of its life is one rename: done or not
 // done, whenever we are killed. An image lives as long as its key: the key is made first and destroyed first (L16).
-import { mkdir, open, readFile, readdir, rm } from "node:fs/promises";
+import { mkdir, readFile, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { MemoryImageId, TorporError } from "@torpor/contracts";
-import { codeOf, renameDurably, syncPath } from "../fileWrites.ts";
+import { codeOf, renameDurably } from "../fileWrites.ts";
 import { IMAGE_TRANSITIONS, type ImageEvent, type ImagePhase } from "../sandboxes/lifeCycle.ts";
-import type { ImageKey } from "./imageKey.ts";
+import { ImageFiles, MANIFEST, type ImageFacts } from "./imageFiles.ts";
 import type { Keyring } from "./keyring.ts";
-import { Manifest, openManifest, plainSizeOf, sealedSizeOf, signManifest, type FileEntry } from "./manifest.ts";
+import { openManifest, plainSizeOf, sealedSizeOf, type Manifest } from "./manifest.ts";
 import type { PageBases } from "./pageBases.ts";
 import type { ImageOnDisk } from "./quota.ts";
-import { Refusals } from "./refusals.ts";
-import { openSealed, sealFile } from "./sealer.ts";
-import { SealThreads } from "./sealThreads.ts";
+import { gone, Refusals, refused } from "./refusals.ts";
 
-const MANIFEST = "manifest.json";
-/** The file that holds the pages of the sandbox's memory; the others are small. */
-const PAGES = "pages.img";
 /** Why an image is refused whose manifest does not open. */
 export const UNREADABLE = `${MANIFEST} is damaged or missing, or its key is`;
 const PHASES: readonly ImagePhase[] = ["stored", "writing", "held", "committing", "reserved", "consumed", "refused"];
@@ -31,7 +26,7 @@ export class MemoryImages {
   readonly #dir: string;
   readonly #keyring: Keyring;
   readonly #bases: PageBases;
-  readonly #threads = new SealThreads();
+  readonly #files: ImageFiles;
   readonly #phases = new Map<MemoryImageId, ImagePhase>();
   /** Renames that are under way: the phase has been taken, and the folder is not there yet. */
   readonly #renaming = new Map<MemoryImageId, Promise<void>>();
@@ -43,12 +38,13 @@ export class MemoryImages {
     this.#dir = dir;
     this.#keyring = keyring;
     this.#bases = bases;
+    this.#files = new ImageFiles(keyring, bases);
   }
 
   /** Reads what is there. Keys without an image are destroyed. Call once, before anything else. */
   async load(): Promise<FoundImage[]> {
     await mkdir(this.#dir, { recursive: true, mode: 0o700 });
-    this.#threads.warmUp();
+    this.#files.warmUp();
     const keys = await this.#keyring.load();
     for (const name of await readdir(this.#dir)) {
       const [id = "", phase = "stored"] = name.split(".");
@@ -82,24 +78,12 @@ export class MemoryImages {
   }
 
   /** Seals the files in `from` and writes the manifest: after this the image is safe on the disk. Throws when it refuses, or `signal` fires. */
-  async seal(id: MemoryImageId, from: string, facts: Omit<Manifest, "files" | "schema" | "id">, signal: AbortSignal): Promise<Manifest> {
-    const dir = this.#path(id, "writing");
-    const key = await this.#key(id);
-    const base = await this.#bases.borrow(facts, this.#threads);
+  async seal(id: MemoryImageId, from: string, facts: ImageFacts, signal: AbortSignal): Promise<Manifest> {
     try {
-      const files = await Promise.all(
-        (await readdir(from)).map((name) =>
-          sealFile(this.#threads, { ...move(id, name, { key, from, to: dir }), base: name === PAGES ? base : undefined }, signal),
-        ),
-      );
-      const manifest = Manifest.parse({ schema: 3, id, ...facts, files });
-      await writeSynced(join(dir, MANIFEST), signManifest(manifest, key));
-      await syncPath(dir);
-      this.#manifests.set(id, manifest);
-      return manifest;
+      const onSealed = (manifest: Manifest): void => void this.#manifests.set(id, manifest);
+      return await this.#files.seal(id, { from, to: this.#path(id, "writing") }, facts, { signal, onSealed });
     } finally {
-      await this.#bases.giveBack(base, this.#basesInUse());
-      key.forget();
+      await this.#bases.collect(this.#basesInUse());
     }
   }
 
@@ -142,21 +126,9 @@ export class MemoryImages {
    * was sealed. Throws `memory_image_gone` when somebody else consumed the image meanwhile.
    */
   async unseal(id: MemoryImageId, manifest: Manifest, to: string): Promise<string | undefined> {
-    const from = this.#path(id, "stored");
-    const key = await this.#keyring.open(id);
-    this.#mustBeStored(id);
-    if (key === undefined) return "its key is damaged or missing";
-    try {
-      const opened = await Promise.all(
-        manifest.files.map((file) =>
-          this.#unsealFile({ ...move(id, file.name, { key, from, to }), base: this.#bases.find(file.base) }, file),
-        ),
-      );
-      this.#mustBeStored(id);
-      return opened.find((damage) => damage !== undefined);
-    } finally {
-      key.forget();
-    }
+    const damage = await this.#files.open(manifest, { from: this.#path(id, "stored"), to });
+    this.#mustBeStored(id); // else what we read of it says nothing
+    return damage;
   }
 
   /** Takes a stored image for one restore (L6). Throws `memory_image_gone` for everybody but the first. */
@@ -234,7 +206,7 @@ export class MemoryImages {
 
   async close(): Promise<void> {
     await Promise.all(this.#removing);
-    await this.#threads.close();
+    await this.#files.close();
   }
 
   async #rename(id: MemoryImageId, from: ImagePhase, to: ImagePhase): Promise<void> {
@@ -266,23 +238,6 @@ export class MemoryImages {
     return join(this.#dir, phase === "stored" ? id : `${id}.${phase}`);
   }
 
-  async #key(id: MemoryImageId): Promise<ImageKey> {
-    const key = await this.#keyring.open(id);
-    if (key === undefined) throw new Error(`Cannot seal ${id}: the key that was made for it cannot be read`);
-    return key;
-  }
-
-  async #unsealFile(file: Parameters<typeof openSealed>[1], entry: FileEntry): Promise<string | undefined> {
-    try {
-      return await openSealed(this.#threads, file, entry);
-    } catch (error) {
-      if (codeOf(error) === "ENOENT")
-        return `${entry.name} is missing${entry.base === undefined ? "" : ", or what it is a difference to is"}`;
-      if (codeOf(error) === "EIO") return `${entry.name} cannot be read: the disk fails`;
-      throw error;
-    }
-  }
-
   async #readManifest(id: MemoryImageId): Promise<Manifest | undefined> {
     const key = await this.#keyring.open(id);
     if (key === undefined) return undefined; // refused by name when somebody asks for it
@@ -292,31 +247,4 @@ export class MemoryImages {
     if (manifest !== undefined) this.#manifests.set(id, manifest);
     return manifest;
   }
-}
-
-function move(
-  imageId: MemoryImageId,
-  name: string,
-  { key, from, to }: { readonly key: ImageKey; readonly from: string; readonly to: string },
-): Parameters<typeof openSealed>[1] {
-  return { imageId, name, from: join(from, name), to: join(to, name), fileKey: key.forFile(imageId, name) };
-}
-
-async function writeSynced(path: string, text: string): Promise<void> {
-  const handle = await open(path, "wx", 0o600);
-  try {
-    await handle.writeFile(text);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-}
-
-function refused(id: MemoryImageId, cause: string): TorporError {
-  return new TorporError("memory_image_refused", `Cannot restore ${id}: ${cause}`);
-}
-
-function gone(id: MemoryImageId, phase: ImagePhase | undefined): TorporError {
-  const why = phase === "consumed" ? "it was restored already" : "this node does not have it";
-  return new TorporError("memory_image_gone", `Cannot use memory image ${id}: ${why}`);
 }

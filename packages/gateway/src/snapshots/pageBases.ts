@@ -58,11 +58,9 @@ export class PageBases {
     }
   }
 
-  /** `inUse`: what the images that there are now need. */
-  async giveBack(base: SharedBase | undefined, inUse: ReadonlySet<string>): Promise<void> {
-    if (base === undefined) return;
-    this.#return(base.id);
-    await this.collect(inUse);
+  /** Ends what `borrow` began. From then on only the images that need it keep it from being collected. */
+  giveBack(base: SharedBase | undefined): void {
+    if (base !== undefined) this.#return(base.id);
   }
 
   /** For opening what was sealed against it; the file may be missing. */

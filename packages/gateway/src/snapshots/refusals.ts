@@ -1,4 +1,5 @@
-import type { MemoryImageId } from "@torpor/contracts";
+import { TorporError, type MemoryImageId } from "@torpor/contracts";
+import type { ImagePhase } from "../sandboxes/lifeCycle.ts";
 
 /** So many are remembered; an older one is answered as if nobody knew of it. */
 const REMEMBERED = 4_096;
@@ -16,4 +17,15 @@ export class Refusals {
     const oldest = this.#causes.keys().next();
     if (this.#causes.size > REMEMBERED && oldest.done !== true) this.#causes.delete(oldest.value);
   }
+}
+
+/** Nobody can restore it. */
+export function refused(id: MemoryImageId, cause: string): TorporError {
+  return new TorporError("memory_image_refused", `Cannot restore ${id}: ${cause}`);
+}
+
+/** Nobody has it any more, or not for this. */
+export function gone(id: MemoryImageId, phase: ImagePhase | undefined): TorporError {
+  const why = phase === "consumed" ? "it was restored already" : "this node does not have it";
+  return new TorporError("memory_image_gone", `Cannot use memory image ${id}: ${why}`);
 }

@@ -122,6 +122,14 @@ async function seal(core: Core, { sandbox, imageId, abort }: SnapshotJob, dir: s
   await core.memory.seal(imageId, dir, facts, abort.signal);
 }
 
+/** Notes what a snapshot that came to something took. */
+export function measureSnapshot({ metrics }: Core, end: SnapshotEnd): void {
+  if (end.kind === "failed") return;
+  metrics.observeMs("torpor_gateway_frozen_seconds", end.frozenMs);
+  metrics.observeBytes("torpor_gateway_memory_image_bytes", end.sizeBytes);
+  metrics.observeBytes("torpor_gateway_memory_image_plain_bytes", end.plainBytes);
+}
+
 function canceled(job: SnapshotJob): SnapshotEnd | undefined {
   const reason = cancelReason(job);
   return reason === undefined ? undefined : failed(reason, `the snapshot was cut off: ${reason}`);

@@ -13,8 +13,8 @@ import type { Sandbox } from "../sandboxes/sandboxTable.ts";
 import type { Delivery, Outbox } from "./callback.ts";
 import { callbackBody } from "./callbackBody.ts";
 import { EndedHolds } from "./endedHolds.ts";
-import { whyBeyondQuota } from "./quotaKeeper.ts";
-import { runSnapshot, thawOrEnd, type CancelReason, type SnapshotEnd, type SnapshotJob } from "./snapshotJob.ts";
+import { admissionFacts, admitSnapshot } from "./admission.ts";
+import { measureSnapshot, runSnapshot, thawOrEnd, type CancelReason, type SnapshotEnd, type SnapshotJob } from "./snapshotJob.ts";
 
 export interface SnapshotterOptions {
   /** Snapshots that write at once; more are refused, not queued: a disk that is behind gets farther behind. */
@@ -50,33 +50,10 @@ export class Snapshotter {
 
   /** Begins a snapshot and returns its id; the end is told by callback. */
   async begin(name: RunnerId, body: SnapshotBody): Promise<MemoryImageId> {
-    const { driver, table, clock, random, staging } = this.#core;
-    if (!driver.can.snapshot)
-      throw new TorporError("not_supported", `Cannot snapshot ${name}: the ${driver.name} driver cannot save memory`);
-    const full = await this.#core.diskRoom();
-    const beyondQuota = await whyBeyondQuota(this.#core, 1);
-    const memoryBytes = await this.#memoryOf(table.live(name));
-    const sandbox = table.live(name);
-    const { state } = sandbox.record;
-    if (state === "freezing" || state === "held")
-      throw new TorporError(
-        "sandbox_frozen",
-        `Cannot snapshot ${name}: it is ${state} already, for ${sandbox.record.snapshot?.memoryImageId ?? "another"}`,
-      );
-    if (state !== "running") throw new TorporError("no_capacity", `Cannot snapshot ${name}: it is ${state}`);
-    if (this.#running.size >= this.#options.maxWriting)
-      throw new TorporError(
-        "no_capacity",
-        `Cannot snapshot ${name}: ${this.#running.size} snapshots are being written, the limit of this node`,
-      );
-    if (full !== undefined) throw new TorporError("no_capacity", `Cannot snapshot ${name}: ${full}`);
-    if (beyondQuota !== undefined) throw new TorporError("memory_quota_exceeded", `Cannot snapshot ${name} on this node: ${beyondQuota}`);
-    const room = staging.reserve(memoryBytes, "sleep");
-    if (room === undefined)
-      throw new TorporError(
-        "no_capacity",
-        `Cannot snapshot ${name}: ${memoryBytes} bytes do not fit beside the ${staging.reservedBytes} that are being written and restored`,
-      );
+    const { table, clock, random } = this.#core;
+    const facts = await admissionFacts(this.#core, name);
+    // Nothing is awaited from here on until the sandbox is seen to freeze
+    const { sandbox, room } = admitSnapshot(this.#core, name, { ...facts, isBusy: this.#running.size >= this.#options.maxWriting });
     const imageId = MemoryImageId.parse(`mem_${newIdBody(clock.nowMs(), random)}`);
     const holdMs = body.extensions?.includes("hold") === true ? (body.hold_ms ?? this.#options.defaultHoldMs) : null;
     const pending: PendingSnapshot = { memoryImageId: imageId, callback: body.callback, holdMs, heldUntilMs: null };
@@ -84,12 +61,7 @@ export class Snapshotter {
     const job: SnapshotJob = { sandbox, imageId, holdMs, room, abort: new AbortController(), phaseMs: {} };
     const done = sandbox.serial.run(() => written.then(() => this.#carryOut(job, pending)));
     this.#running.set(sandbox.record.id, { job, done });
-    void done
-      .catch((error: unknown) => this.#core.log.error({ err: error, sandbox: sandbox.record.id }, "a snapshot failed unforeseen"))
-      .finally(async () => {
-        this.#running.delete(sandbox.record.id);
-        await room.release();
-      });
+    void this.#whenOver(job, done);
     return imageId;
   }
 
@@ -205,15 +177,15 @@ export class Snapshotter {
     } else {
       await table.move(sandbox, "thaw", { snapshot: null });
     }
-    if (end.kind !== "failed") this.#measure(end);
+    measureSnapshot(this.#core, end);
     await this.#tell(job, pending, end, clock.monotonicMs() - startedMs);
     if (end.kind !== "held") await concludeExit(this.#core, sandbox);
   }
 
-  #measure(end: Exclude<SnapshotEnd, { kind: "failed" }>): void {
-    this.#core.metrics.observeMs("torpor_gateway_frozen_seconds", end.frozenMs);
-    this.#core.metrics.observeBytes("torpor_gateway_memory_image_bytes", end.sizeBytes);
-    this.#core.metrics.observeBytes("torpor_gateway_memory_image_plain_bytes", end.plainBytes);
+  async #whenOver({ sandbox, room }: SnapshotJob, done: Promise<void>): Promise<void> {
+    await done.catch((err: unknown) => this.#core.log.error({ err, sandbox: sandbox.record.id }, "a snapshot failed unforeseen"));
+    this.#running.delete(sandbox.record.id);
+    await room.release();
   }
 
   async #tell(job: SnapshotJob, pending: PendingSnapshot, end: SnapshotEnd, durationMs: number): Promise<void> {
@@ -222,12 +194,6 @@ export class Snapshotter {
     await this.#outbox.send({ memoryImageId: job.imageId, url: pending.callback.url, body, untilMs }, (delivery) =>
       this.delivered(job.imageId, delivery),
     );
-  }
-
-  /** No more than this is written: what it occupies on the host, its kernel included. */
-  async #memoryOf({ record }: Sandbox): Promise<number> {
-    const usage = await this.#core.driver.usage(record.id);
-    return Math.min(usage?.memoryBytes ?? record.memoryBytes, record.memoryBytes);
   }
 
   #holderOf(imageId: MemoryImageId): Sandbox | undefined {
