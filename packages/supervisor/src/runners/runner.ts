@@ -38,6 +38,10 @@ export interface Ahead {
   readonly call: () => void;
   /** It has ended its run by itself before it was called: it will not go on. */
   hasLeft: boolean;
+  /** Its memory image is being deleted, or is: it is called in a moment, and nobody else could go on in its place. */
+  isClaimed: boolean;
+  /** The engine snapshot at which it fell asleep: what it says of an earlier one is a late word. */
+  readonly sleptAt: string;
   /** When its sandbox ran (monotonic); null: not yet. */
   readyMs: number | null;
 }

@@ -101,6 +101,7 @@ export class EarlyWakes {
       await this.#dismiss(entry, runner, "died");
       return null;
     }
+    if (runner.ahead !== null) runner.ahead.isClaimed = !runner.ahead.hasLeft;
     if (runner.ahead?.hasLeft !== true && (await this.#consume(imageId))) return runner;
     await this.#dismiss(entry, runner, runner.ahead?.hasLeft === true ? "left" : "not_consumed");
     return null;

@@ -70,7 +70,7 @@ function expectRunner({ runners, clock }: MakeReadyDeps, name: string, run: Asle
   runner.phase = "starting";
   runner.taskId = run.taskId;
   const { promise, resolve } = Promise.withResolvers<void>();
-  runner.ahead = { called: promise, call: resolve, hasLeft: false, readyMs: null };
+  runner.ahead = { called: promise, call: resolve, hasLeft: false, isClaimed: false, sleptAt: run.snapshotId, readyMs: null };
   runner.wakeAskedMs = clock.monotonicMs();
   runners.take(runner, run.runId);
   return runner;

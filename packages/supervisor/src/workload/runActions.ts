@@ -16,7 +16,7 @@ import { hasLeft } from "../runners/lostRun.ts";
 import type { Runners } from "../runners/runners.ts";
 import type { Intents } from "../snapshot/intents.ts";
 import { noteWoken, untilCalled } from "../sleep/ahead.ts";
-import { takeFirstNews } from "../sleep/firstNews.ts";
+import { takeFirstNews, whereItGoesOn } from "../sleep/firstNews.ts";
 import type { Waits } from "../sleep/waits.ts";
 import type { Rearm } from "../snapshot/rearm.ts";
 import { completedAlready } from "./completedAlready.ts";
@@ -104,10 +104,11 @@ export class RunActions {
     return passOn(outcome);
   }
 
-  async complete(at: At, body: unknown, caller: WorkloadCaller): Promise<Answer<never>> {
+  async complete(asked: At, body: unknown, caller: WorkloadCaller): Promise<Answer<never>> {
     const { intents, runners, platform } = this.#deps;
     const { runner } = caller;
-    this.#mayAct(runner, at.runId);
+    this.#mayAct(runner, asked.runId);
+    const at = { ...asked, snapshotId: await whereItGoesOn(this.#deps.clock, runner, asked.snapshotId) };
     if (runner !== null && runner.ahead !== null) {
       this.#deps.onLeftAhead(runner);
       throw notItsYet(at, runner);
