@@ -3,6 +3,7 @@
 import type { RunEvent } from "@torpor/engine/rules";
 import { workload, type Route } from "@torpor/contracts";
 import type { Actor, ModelRun } from "../model/modelRun.ts";
+import type { SimProcess } from "../kernel/simProcess.ts";
 import { keyOf, type Message, type WireAnswer } from "../network/message.ts";
 import type { Point } from "../scenario/scenario.ts";
 import type { PointFacts } from "../world/context.ts";
@@ -20,6 +21,8 @@ export class WaitCheck {
   readonly #since = new Map<string, number>();
   /** The sandbox that the run was last placed in. */
   readonly #placed = new Map<string, string>();
+  /** The supervisor that each run was handed to last. */
+  readonly #takers = new Map<string, SimProcess>();
 
   constructor(plane: Plane) {
     this.#plane = plane;
@@ -28,6 +31,8 @@ export class WaitCheck {
   advanced(run: ModelRun, event: RunEvent, by: Actor | null): void {
     const { time, scenario, violation } = this.#plane.context;
     this.#since.set(run.id, time.nowMs);
+    const taker = this.#plane.nodes.find(({ name }) => name === by?.node)?.socketServer()?.process;
+    if (event === "dequeue" && taker !== undefined) this.#takers.set(run.id, taker);
     // a memory image is on one node: a run that another node takes starts over
     const allIsHeardOf =
       scenario.settings.nodes === 1 &&
@@ -62,7 +67,8 @@ export class WaitCheck {
       const lastedMs = time.nowMs - Math.max(this.#since.get(run.id) ?? 0, scenario.quietAtMs);
       if (run.status === "EXECUTING_WITH_WAITPOINTS" && run.isBlocked && lastedMs > ASLEEP_WITHIN_MS)
         violation("L3", `${run.id} waits since ${Math.round(lastedMs)} ms with nothing in the way, and does not fall asleep`);
-      if (run.status === "PENDING_EXECUTING" && run.checkpoint === null && lastedMs > STARTED_WITHIN_MS)
+      const isCarried = this.#takers.get(run.id)?.alive !== false; // else the engine takes it back, when nothing is heard of it
+      if (run.status === "PENDING_EXECUTING" && run.checkpoint === null && isCarried && lastedMs > STARTED_WITHIN_MS)
         violation("L12", `${run.id} was handed out ${Math.round(lastedMs)} ms ago with nothing in the way, and has not started`);
     }
   }
