@@ -187,6 +187,25 @@ const WARM: readonly Guard[] = [
   },
 ];
 
+const CANCELLATIONS: readonly Guard[] = [
+  {
+    id: "P24",
+    guard: "a cancellation waits for a runner that begins an attempt",
+    file: `${SUPERVISOR}/workload/runActions.ts`,
+    find: "if (isCanceled && runner !== null && !(await this.#beginnings.hears(runner))) return NOTHING_NEW;",
+    replace: "void isCanceled;",
+    test: cancelTest("is told of only when the runner has taken in the answer to its start, since it hears nothing before"),
+  },
+  {
+    id: "P24",
+    guard: "a start counts as under way until its answer is there",
+    file: `${SUPERVISOR}/workload/beginnings.ts`,
+    find: "return await call();",
+    replace: "return call();",
+    test: cancelTest("is not told of while that answer is still on its way: the runner asks again"),
+  },
+];
+
 const NODES: readonly Guard[] = [
   {
     id: "P23",
@@ -230,4 +249,4 @@ const NODES: readonly Guard[] = [
   },
 ];
 
-export const LAWS: readonly Guard[] = [...SLEEP, ...RUNS, ...WARM, ...NODES];
+export const LAWS: readonly Guard[] = [...SLEEP, ...RUNS, ...WARM, ...CANCELLATIONS, ...NODES];

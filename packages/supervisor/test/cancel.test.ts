@@ -111,6 +111,52 @@ describe("who may cancel a sleep", () => {
   });
 });
 
+describe("a run that is cancelled while its runner begins an attempt", () => {
+  it("is told of only when the runner has taken in the answer to its start, since it hears nothing before", async () => {
+    await started();
+    const runner = await node.executing();
+    node.platform.cancel(runner.runId);
+    const told = runner.since();
+    expect(await isAnswered(told)).toBe(false);
+    await node.clock.advance(1_000);
+    expect(await told).toEqual(["PENDING_CANCEL"]);
+  });
+
+  it("is not told of while that answer is still on its way: the runner asks again", async () => {
+    await started();
+    const runner = await node.executing();
+    await node.clock.advance(2_000);
+    const held = Promise.withResolvers<void>();
+    node.platformLink.failNext(workerActions.startAttempt, { hold: held.promise });
+    const answer = runner.start();
+    node.platform.cancel(runner.runId);
+    const told = runner.since();
+    await node.clock.advance(4_900);
+    expect(await isAnswered(told)).toBe(false);
+    await node.clock.advance(200);
+    expect(await told).toEqual([]);
+    held.resolve();
+    await answer;
+    await node.clock.advance(1_000);
+    expect(await runner.since()).toEqual(["PENDING_CANCEL"]);
+  });
+
+  it("is told of at once later on", async () => {
+    await started();
+    const runner = await node.executing();
+    await node.clock.advance(1_000);
+    node.platform.cancel(runner.runId);
+    expect(await isAnswered(runner.since())).toBe(true);
+  });
+});
+
+async function isAnswered(call: Promise<unknown>): Promise<boolean> {
+  let answered = false;
+  void call.then(() => (answered = true));
+  await node.clock.advance(1);
+  return answered;
+}
+
 async function restartedRunner(runId: string): Promise<TestRunner> {
   const name = node.gateway.names().at(-1) ?? "";
   const runner = new TestRunner(node, runId, name);

@@ -15,6 +15,11 @@ export interface WorkloadCaller {
   readonly environmentId: string | undefined;
 }
 
+/** Whom the platform is told a call is for. */
+export function by(caller: WorkloadCaller): { runnerId: string | undefined; environmentId: string | undefined } {
+  return { runnerId: caller.runner?.name, environmentId: caller.environmentId };
+}
+
 const MAX_NAME_LENGTH = 200;
 
 /** Tells runners apart: by address where it is known, by what they say where it is not (L14). */

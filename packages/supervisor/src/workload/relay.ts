@@ -48,6 +48,9 @@ export const peek = {
   history: (body: unknown) => History.safeParse(body).data?.snapshots.map(({ snapshot, torporWait }) => ({ ...snapshot, torporWait })),
 };
 
+/** A history to which nothing was added. */
+export const NOTHING_NEW = new Answer({ snapshots: [] } as never, { status: 200 });
+
 /** A history cut down to its last entry. */
 export function latestOnly(body: unknown): unknown {
   const { snapshots, ...rest } = body as { snapshots: unknown[] };

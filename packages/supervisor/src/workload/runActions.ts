@@ -19,9 +19,10 @@ import { noteWoken, untilCalled } from "../sleep/ahead.ts";
 import { takeFirstNews, whereItGoesOn } from "../sleep/firstNews.ts";
 import type { Waits } from "../sleep/waits.ts";
 import type { Rearm } from "../snapshot/rearm.ts";
+import { Beginnings } from "./beginnings.ts";
 import { completedAlready } from "./completedAlready.ts";
-import type { WorkloadCaller } from "./identity.ts";
-import { latestOnly, passOn, peek } from "./relay.ts";
+import { by, type WorkloadCaller } from "./identity.ts";
+import { latestOnly, NOTHING_NEW, passOn, peek } from "./relay.ts";
 
 /** Shorter than the 300 s after which Node gives up on an answer. */
 const COMPLETE_BUDGET_MS = 60_000;
@@ -29,7 +30,6 @@ const START_BUDGET_MS = 20_000;
 const CONTINUE_BUDGET_MS = 5_000;
 /** How long a restored runner's first look waits for our own `continue`; it gives up on us after 10 s. */
 const CONTINUED_WITHIN_MS = 2_000;
-
 /** A runner that was made ready ahead of time asks for news and gives up on us after 10 s. */
 const AHEAD_ANSWER_MS = 5_000;
 
@@ -72,9 +72,11 @@ interface At {
 /** The actions on one run, as the workload routes call them. */
 export class RunActions {
   readonly #deps: RunActionsDeps;
+  readonly #beginnings: Beginnings;
 
   constructor(deps: RunActionsDeps) {
     this.#deps = deps;
+    this.#beginnings = new Beginnings(deps.clock);
   }
 
   async start(at: At, body: unknown, caller: WorkloadCaller): Promise<Answer<never>> {
@@ -82,8 +84,10 @@ export class RunActions {
     this.#mayAct(caller.runner, at.runId);
     this.#deps.onSign(at.runId, caller.runner?.name);
     intents.cancel(at.runId, "started", caller.runner?.name, at.snapshotId);
-    const { outcome, mayHaveHappened } = await this.#persist(START_BUDGET_MS, () => platform.start(at, body, by(caller)));
     const { runner } = caller;
+    const { outcome, mayHaveHappened } = await this.#beginnings.during(runner, () =>
+      this.#persist(START_BUDGET_MS, () => platform.start(at, body, by(caller))),
+    );
     if (outcome.kind === "ok") {
       this.#deps.onStarted(at.runId, caller.runner?.name);
       const started = peek.started(outcome.body);
@@ -160,7 +164,7 @@ export class RunActions {
     const { runner } = caller;
     const { runners } = this.#deps;
     this.#heard(runner, at);
-    if (runner !== null && (await this.#hasNoNewsYet(runner))) return new Answer({ snapshots: [] } as never, { status: 200 });
+    if (runner !== null && (await this.#hasNoNewsYet(runner))) return NOTHING_NEW;
     if (runner?.continued != null) await Promise.race([runner.continued, sleep(this.#deps.clock, CONTINUED_WITHIN_MS)]);
     const news = takeFirstNews(this.#deps.clock, runner, at.snapshotId);
     if (news !== undefined) {
@@ -178,10 +182,12 @@ export class RunActions {
       this.#deps.intents.heard(at.runId, runner.name, at.snapshotId);
       this.#deps.rearm.stillAt(runner, at.runId, at.snapshotId);
     }
+    const isCanceled = history.at(-1)?.executionStatus === "PENDING_CANCEL";
+    if (isCanceled && runner !== null && !(await this.#beginnings.hears(runner))) return NOTHING_NEW;
     // A restored runner would take SUSPENDED and QUEUED in its own history for the loss of its run.
     const left = hasLeft(history.map(({ executionStatus }) => executionStatus));
     const found = left && runner !== null ? await foundOut(runner, { runners, takeStock: this.#deps.takeStock }) : runner;
-    if (found === "not_yet") return new Answer({ snapshots: [] } as never, { status: 200 });
+    if (found === "not_yet") return NOTHING_NEW;
     const isRestored = found?.restoredAt != null && at.snapshotId < found.restoredAt;
     if (left && !isRestored && found?.runId === at.runId) runners.unbind(found);
     return isRestored && history.length > 1 ? passOn({ ...outcome, body: latestOnly(outcome.body) }) : passOn(outcome);
@@ -241,8 +247,4 @@ export class RunActions {
 /** It was made ready ahead of time: for the platform its run sleeps, and what it believes in is over (L8). */
 function notItsYet({ runId, snapshotId }: At, { name }: Runner): TorporError {
   return new TorporError("snapshot_stale", `Cannot act on ${runId} at ${snapshotId} as ${name}: the run has not been given to it`);
-}
-
-function by(caller: WorkloadCaller): { runnerId: string | undefined; environmentId: string | undefined } {
-  return { runnerId: caller.runner?.name, environmentId: caller.environmentId };
 }
