@@ -1,6 +1,7 @@
-// How long a run takes from the call of trigger to its task's first line: in a runner that waited for it, in a clone of a template, in a
-// sandbox that is booted, and, as the baseline, in a plain process without any sandbox; with the share of each step, on an idle machine
-// and beside one busy process per CPU. Then a burst, and the memory of a runner that waits and of a sandbox whose task waits.
+// How long a run takes from the call of trigger to its task's first line: in a runner that waited for it, in a clone that waited for
+// somebody, in a clone that is made when it is asked for, in a sandbox that is booted, and, as the baseline, in a plain process without
+// any sandbox; with the share of each step, on an idle machine and beside one busy process per CPU. Then a burst, and the memory of a
+// runner that waits, of a sandbox whose task waits, and of sandboxes that are made ready ahead.
 import { spawn, type ChildProcess } from "node:child_process";
 import { loadavg, cpus } from "node:os";
 import { gateway, type InstanceView, type TimelineLineView } from "@torpor/contracts";
@@ -24,9 +25,14 @@ const RUN_LIMIT_MS = 60_000;
 const KINDS: Readonly<Record<string, string>> = { "launch.warm": "warm", "launch.cloned": "clone", "launch.created": "cold" };
 const TOLD_WITHIN_MS = 10_000;
 const KEPT_MS = "120000";
-const PREPARED_MS = 1_000;
-/** A phase ends after this even if it has had fewer starts than wanted, which is then said: the whole takes some 6 minutes at most. */
-const PHASE_LIMIT_MS = { idle: 85_000, busy: 25_000 } as const;
+const PREPARED_MS = 700;
+/** A phase ends after this even if it has had fewer starts than wanted, which is then said: the whole takes some 11 minutes at most. */
+const PHASE_LIMIT_MS = process.argv.includes("--full") ? { idle: 600_000, busy: 600_000 } : { idle: 80_000, busy: 40_000 };
+/** A spare is made when nothing has started for half a second. One that is not there after this is done without. */
+const SPARE_WITHIN_MS = 10_000;
+
+/** How a start is wanted; a spare is a clone that was there. */
+type Kind = "warm" | "spare" | "clone" | "cold";
 
 /** Steps of a start, in milliseconds, in their order. Together they are the whole. */
 const STEPS = ["queue", "dequeue", "dispatch", "sandbox", "runner", "child", "userCode"] as const;
@@ -71,8 +77,12 @@ const warm = await onPlane("gvisor", { ...kept, TORPOR_GATEWAY_TEMPLATES: "on" }
   idleRunnerBytes: await weighIdle(bench),
   burst: await burst(bench),
 }));
-const clone = await onPlane("gvisor", { ...left, TORPOR_GATEWAY_TEMPLATES: "on" }, async (bench) => ({
-  measured: await measure(bench, "clone", "clone (of a booted template)"),
+const spare = await onPlane("gvisor", { ...left, TORPOR_GATEWAY_TEMPLATES: "on", TORPOR_GATEWAY_SPARES: "2" }, async (bench) => ({
+  measured: await measure(bench, "spare", "clone (of a booted template; it waits for somebody)"),
+  spareBytes: await weighSpares(bench),
+}));
+const clone = await onPlane("gvisor", { ...left, TORPOR_GATEWAY_TEMPLATES: "on", TORPOR_GATEWAY_SPARES: "0" }, async (bench) => ({
+  measured: await measure(bench, "clone", "clone (of a booted template; made when it is asked for)"),
   waitingBytes: await weighWaiting(bench),
 }));
 const cold = await onPlane("gvisor", { ...left, TORPOR_GATEWAY_TEMPLATES: "off" }, async (bench) => ({
@@ -83,7 +93,7 @@ const plain = await onPlane("process", left, async (bench) => ({
   measured: await measure(bench, "cold", "plain (a process, no sandbox)"),
 }));
 const tookMs = performance.now() - startedMs;
-if (json) console.log(JSON.stringify({ machine, starts, warm, clone, cold, plain, tookMs }, null, 2));
+if (json) console.log(JSON.stringify({ machine, starts, warm, spare, clone, cold, plain, tookMs }, null, 2));
 sayTheRest();
 
 async function onPlane<T>(driver: "gvisor" | "process", env: Record<string, string>, work: (bench: BenchPlane) => Promise<T>): Promise<T> {
@@ -102,7 +112,7 @@ async function onPlane<T>(driver: "gvisor" | "process", env: Record<string, stri
 }
 
 /** Starts one after another, each when the one before has made room: first on the machine as it is, then beside one busy process per CPU. */
-async function measure(bench: BenchPlane, kind: "warm" | "clone" | "cold", title: string): Promise<Measured> {
+async function measure(bench: BenchPlane, kind: Kind, title: string): Promise<Measured> {
   say(`\n${title}`);
   await settled(bench, kind);
   const idle = await phase(bench, kind, PHASE_LIMIT_MS.idle);
@@ -118,7 +128,8 @@ async function measure(bench: BenchPlane, kind: "warm" | "clone" | "cold", title
 }
 
 /** Runs until a start is of the wanted kind: a first one reads the image from disk, and a template is made after it. */
-async function settled(bench: BenchPlane, kind: string): Promise<void> {
+async function settled(bench: BenchPlane, wanted: Kind): Promise<void> {
+  const kind = wanted === "spare" ? "clone" : wanted;
   for (let tries = 0; tries < 20; tries++) {
     const [start] = await gather(bench, [await startOnce(bench, kind)]);
     if (start?.kind === kind && tries > 0) return;
@@ -127,7 +138,7 @@ async function settled(bench: BenchPlane, kind: string): Promise<void> {
   throw new Error(`Cannot measure: after 20 runs none has started ${kind}`);
 }
 
-async function phase(bench: BenchPlane, kind: string, limitMs: number): Promise<Phase> {
+async function phase(bench: BenchPlane, kind: Kind, limitMs: number): Promise<Phase> {
   const load = loadavg()[0] ?? Number.NaN;
   const untilMs = performance.now() + limitMs;
   const runs: Triggered[] = [];
@@ -141,7 +152,8 @@ interface Triggered {
   readonly output: unknown;
 }
 
-async function startOnce(bench: BenchPlane, kind: string): Promise<Triggered> {
+async function startOnce(bench: BenchPlane, kind: Kind): Promise<Triggered> {
+  if (kind === "spare") await spareIsReady(bench);
   const calledMs = Date.now();
   const runId = await bench.trigger("hello", {});
   const run = await ended(bench, runId);
@@ -149,6 +161,12 @@ async function startOnce(bench: BenchPlane, kind: string): Promise<Triggered> {
   if (kind === "warm") await pause(PREPARED_MS);
   else while ((await instances(bench)).length > 0) await pause(20);
   return { runId, calledMs, output: run.output };
+}
+
+/** As on a node that has had a second of rest since the last start. */
+async function spareIsReady(bench: BenchPlane): Promise<void> {
+  const untilMs = performance.now() + SPARE_WITHIN_MS;
+  while (performance.now() < untilMs && (unwrap(await bench.node.call(gateway.node)).spares?.cloned ?? 0) === 0) await pause(50);
 }
 
 async function ended(bench: BenchPlane, runId: string) {
@@ -223,6 +241,15 @@ async function weighIdle(bench: BenchPlane): Promise<number[]> {
   return (await instances(bench)).flatMap(({ memoryBytes }) => memoryBytes ?? []);
 }
 
+/** Memory of a clone that waits for somebody, and of a kernel without memory. */
+async function weighSpares(bench: BenchPlane): Promise<{ readonly cloned: number; readonly prepared: number }> {
+  await spareIsReady(bench);
+  await pause(SPARE_WITHIN_MS / 2); // the kernel comes after the clone
+  const { spares } = unwrap(await bench.node.call(gateway.node));
+  const each = (bytes = 0, count = 0): number => (count === 0 ? Number.NaN : bytes / count);
+  return { cloned: each(spares?.clonedBytes, spares?.cloned), prepared: each(spares?.preparedBytes, spares?.prepared) };
+}
+
 /** Memory of each sandbox whose task waits for a token. */
 async function weighWaiting(bench: BenchPlane): Promise<number[]> {
   const runs = await Promise.all(Array.from({ length: WEIGHED }, () => bench.trigger("token", {})));
@@ -283,7 +310,7 @@ function sayTheRest(): void {
     `burst of ${run.size}: ${((run.size - run.failed) / (run.tookMs / 1000)).toFixed(1)} starts/s, ${run.failed} failed, ${run.outOfOrder} before one that was triggered 100 ms or more earlier; ${kinds.join(", ")}`,
   );
   say(
-    `memory: ${megabytes(warm.idleRunnerBytes)} MB per idle runner; a task that waits: ${megabytes(clone.waitingBytes)} MB in a clone, ${megabytes(cold.waitingBytes)} MB in a booted sandbox`,
+    `memory: ${megabytes(warm.idleRunnerBytes)} MB per idle runner; a task that waits: ${megabytes(clone.waitingBytes)} MB in a clone, ${megabytes(cold.waitingBytes)} MB in a booted sandbox; made ready ahead: ${megabytes([spare.spareBytes.cloned])} MB per clone that waits, ${megabytes([spare.spareBytes.prepared])} MB per kernel`,
   );
   say(`took ${Math.round(tookMs / 1000)} s`);
 }

@@ -1,6 +1,6 @@
 import { existsSync, globSync } from "node:fs";
 import { basename, join } from "node:path";
-import type { Command } from "../command.ts";
+import { flagOption, type Command } from "../command.ts";
 import { CommandFailure, EXIT } from "../exitCodes.ts";
 import { prepareMachine } from "../setup/prepareMachine.ts";
 import { runChild } from "./run.ts";
@@ -13,6 +13,7 @@ export const bench: Command = {
   options: [
     { flags: "--cycles <n>", description: "how many repetitions, where the measurement has them" },
     { flags: "--starts <n>", description: "how many starts of each kind, for `starts`" },
+    { flags: "--full", description: "as many under load too, however long it takes, for `starts`" },
   ],
   async run(context, input) {
     const known = globSync("*.bench.ts", { cwd: join(context.repoDir, "bench") })
@@ -31,7 +32,7 @@ export const bench: Command = {
       const value = input.options[option];
       return typeof value === "string" ? [`--${option}`, value] : [];
     });
-    const args = [file, ...(context.terminal.json ? ["--json"] : []), ...counts];
+    const args = [file, ...(context.terminal.json ? ["--json"] : []), ...(flagOption(input, "full") ? ["--full"] : []), ...counts];
     const env = { ...context.env, ...machine.env, TORPOR_REPO_DIR: context.repoDir, TORPOR_STATE_DIR: context.stateDir };
     const { code } = await runChild(process.execPath, args, { cwd: context.repoDir, env, signal: context.signal, output: "inherit" });
     return code === 0 ? EXIT.ok : EXIT.failed;
