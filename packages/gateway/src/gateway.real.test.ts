@@ -51,6 +51,7 @@ describe.skipIf(missing !== undefined)(
         TORPOR_GATEWAY_PORT: "0",
         TORPOR_GATEWAY_PLANE: host.options.planeId,
         TORPOR_GATEWAY_ON_EXIT: "destroy",
+        TORPOR_GATEWAY_SPARES: "0", // so that every sandbox that is found is one of a test
         TORPOR_RUNSC: RUNSC,
         TORPOR_LOG_LEVEL: "error",
         TEST_IMAGE: JSON.stringify(host.image),
