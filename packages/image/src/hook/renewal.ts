@@ -1,8 +1,8 @@
 // Random numbers of a clone's own (L17). A process that is cloned goes on with the same state of every generator: OpenSSL's,
 // from which Node's `crypto`, its TLS and its worker threads draw; what Node keeps in advance of it; and V8's own.
 import { randomBytes, randomInt, randomUUID } from "node:crypto";
-import { fileURLToPath } from "node:url";
 import { mendNewContexts } from "./contexts.ts";
+import { nodesOwn } from "./nodesOwn.ts";
 
 /** Node keeps 128 UUIDs and 1,024 integers in advance; drawing more than that empties what the clones have in common. */
 const KEPT_UUIDS = 128;
@@ -23,17 +23,6 @@ export function prepareRenewal(): () => void {
     for (let count = 0; count < KEPT_INTEGERS; count++) randomInt(2);
     emptyMathRandom();
   };
-}
-
-interface ForeignLibrary {
-  func(declaration: string): (...args: unknown[]) => unknown;
-}
-
-/** A function that is part of Node's own binary, or of the C library. */
-function nodesOwn(declaration: string): (...args: unknown[]) => unknown {
-  const loaded = { exports: {} as { load(path: null): ForeignLibrary } };
-  process.dlopen(loaded, fileURLToPath(new URL("./koffi.node", import.meta.url)));
-  return loaded.exports.load(null).func(declaration);
 }
 
 /**

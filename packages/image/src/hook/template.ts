@@ -6,6 +6,7 @@ import { firstMisfit, parseEnvironment, replaceEnvironment } from "./environment
 import { holdAtGate, importAhead, importsOf, takeLateValues } from "./modules.ts";
 import { hideOurOptions } from "./options.ts";
 import { READY_LINE, REFUSED_LINE, SPARE_VARIABLE, type Ahead, type Finding } from "./protocol.ts";
+import { giveBackFreed } from "./nodesOwn.ts";
 import { prepareRenewal } from "./renewal.ts";
 import { say } from "./say.ts";
 import { givenEnvironment } from "./givenEnvironment.ts";
@@ -23,6 +24,7 @@ export async function becomeTemplate(mark: string): Promise<void> {
     say(`${REFUSED_LINE} ${error instanceof Error ? error.message : String(error)}`);
     process.exit(1);
   });
+  giveBackFreed();
   say(READY_LINE);
   const shown = untilCloned(mark);
   made.renew();

@@ -1,6 +1,7 @@
 // The process that will run a task, forked before there is one: it stops before its own entry point.
 import { holdAtGate, importAhead, takeLateValues } from "./modules.ts";
 import { IMPORTS_VARIABLE, type Ahead, type WorkerCloned, type WorkerGo, type WorkerReady } from "./protocol.ts";
+import { giveBackFreed } from "./nodesOwn.ts";
 import { prepareRenewal } from "./renewal.ts";
 import { replaceEnvironment } from "./environment.ts";
 import { hideOurOptions } from "./options.ts";
@@ -15,6 +16,7 @@ export async function standBy(): Promise<void> {
   await importAhead(files, { allowed });
   await warmUp();
   const begin = isAll ? await holdAtGate(process.argv[1] ?? "", allowed) : () => undefined;
+  giveBackFreed();
   const first = nextMessage();
   process.send?.({ torpor: "ready" } satisfies WorkerReady);
   const cloned = await first;
