@@ -51,6 +51,14 @@ const SLEEP: readonly Guard[] = [
     test: cancelTest("the run's hand-out to another runner"),
   },
   {
+    id: "L2",
+    guard: "a caller that says no runner id cancels without the check",
+    file: `${SUPERVISOR}/snapshot/intents.ts`,
+    find: "(by !== undefined && intent.runnerId !== by)",
+    replace: "intent.runnerId !== by",
+    test: cancelTest("a caller so old that it does not say who it is"),
+  },
+  {
     id: "L1",
     guard: "nobody is frozen amid a request of his own",
     file: `${SUPERVISOR}/snapshot/waits.ts`,
