@@ -13,7 +13,7 @@ const GIB = 1024 ** 3;
 const STARTS_PER_CPU = 2;
 const MIN_STARTS = 4;
 
-/** Then spares take a twentieth of the memory. */
+/** Half of the spares are clones that wait: together with the kernels they take a fortieth of the memory. */
 const BYTES_PER_SPARE = 4 * GIB;
 const MAX_SPARES = 8;
 
@@ -39,7 +39,7 @@ export const GATEWAY_SETTINGS = {
   TORPOR_GATEWAY_MAX_TEMPLATES: "Templates that are kept, one for each image and machine. Default 32",
   TORPOR_GATEWAY_MAX_TEMPLATE_BYTES: "Disk that templates may take, about 130 MB each. Default 8 GiB",
   TORPOR_GATEWAY_SPARES:
-    "Sandboxes that are made ready before anybody asks for one, for the images that were started last, about 170 MB each. They go when memory gets scarce. 0: none. Default: one for each 4 GiB of memory, and at most 8",
+    "Sandboxes that are made ready before anybody asks for one, for the images that were started last, about 160 MB for a clone that waits and 16 MB for a kernel. They go when memory gets scarce. 0: none. Default: one for each 4 GiB of memory, and at most 8",
   TORPOR_GATEWAY_MAX_SANDBOXES: "Sandboxes at once. Default 500",
   TORPOR_GATEWAY_MAX_STARTS: "Sandboxes that start at once. Default: two for each CPU, and 4 at least",
   TORPOR_GATEWAY_MAX_SNAPSHOTS: "Snapshots that are written at once; more are refused. Default 4",
