@@ -4,12 +4,13 @@
 // runner that waits, of a sandbox whose task waits, and of sandboxes that are made ready ahead.
 import { spawn, type ChildProcess } from "node:child_process";
 import { loadavg, cpus } from "node:os";
-import { gateway, type InstanceView, type TimelineLineView } from "@torpor/contracts";
+import { gateway, type InstanceView } from "@torpor/contracts";
 import { unwrap } from "@torpor/cli";
 import { startBenchPlane, type BenchPlane } from "./lib/benchPlane.ts";
 import { figures, medianAndP95 } from "./lib/figures.ts";
 import { machineLine } from "./lib/machine.ts";
 import { pause } from "./lib/patience.ts";
+import { gather, numberIn, STEPS, type Start, type Triggered } from "./lib/startSteps.ts";
 
 const option = (name: string, fallback: number): number => Number(process.argv[process.argv.indexOf(`--${name}`) + 1]) || fallback;
 const starts = process.argv.includes("--starts") ? option("starts", 50) : 50;
@@ -21,9 +22,6 @@ const stateDir = process.env["TORPOR_STATE_DIR"] ?? ".torpor";
 /** Idle sandboxes, or sandboxes whose task waits, that are weighed at once. */
 const WEIGHED = 4;
 const RUN_LIMIT_MS = 60_000;
-/** How nodes say that a run came to its runner. */
-const KINDS: Readonly<Record<string, string>> = { "launch.warm": "warm", "launch.cloned": "clone", "launch.created": "cold" };
-const TOLD_WITHIN_MS = 10_000;
 const KEPT_MS = "120000";
 const PREPARED_MS = 700;
 /** A phase ends after this even if it has had fewer starts than wanted, which is then said: the whole takes some 11 minutes at most. */
@@ -33,17 +31,6 @@ const SPARE_WITHIN_MS = 10_000;
 
 /** How a start is wanted; a spare is a clone that was there. */
 type Kind = "warm" | "spare" | "clone" | "cold";
-
-/** Steps of a start, in milliseconds, in their order. Together they are the whole. */
-const STEPS = ["queue", "dequeue", "dispatch", "sandbox", "runner", "child", "userCode"] as const;
-type Step = (typeof STEPS)[number];
-interface Start {
-  readonly kind: string;
-  readonly steps: Readonly<Record<Step, number>>;
-  /** From the engine's hand-out until the runner shows that it has the run; what a hand-over costs by itself. */
-  readonly handOverMs: number;
-  readonly totalMs: number;
-}
 
 interface Phase {
   readonly load: number;
@@ -146,12 +133,6 @@ async function phase(bench: BenchPlane, kind: Kind, limitMs: number): Promise<Ph
   return { load, starts: await gather(bench, runs) };
 }
 
-interface Triggered {
-  readonly runId: string;
-  readonly calledMs: number;
-  readonly output: unknown;
-}
-
 async function startOnce(bench: BenchPlane, kind: Kind): Promise<Triggered> {
   if (kind === "spare") await spareIsReady(bench);
   const calledMs = Date.now();
@@ -173,60 +154,6 @@ async function ended(bench: BenchPlane, runId: string) {
   const run = await bench.until(runId, ({ isCompleted, isFailed }) => isCompleted || isFailed, { limitMs: RUN_LIMIT_MS });
   if (run.isFailed) throw new Error(`Cannot measure: ${runId} failed: ${JSON.stringify(run.error)}`);
   return run;
-}
-
-/** What the timelines say, when the node has told all of it. */
-async function gather(bench: BenchPlane, runs: readonly Triggered[]): Promise<Start[]> {
-  const all: Start[] = [];
-  for (const run of runs) {
-    const start = await startOf(bench, run);
-    if (start !== undefined) all.push(start);
-  }
-  return all;
-}
-
-async function startOf(bench: BenchPlane, { runId, calledMs, output }: Triggered): Promise<Start | undefined> {
-  const untilMs = performance.now() + TOLD_WITHIN_MS;
-  for (;;) {
-    const events = await bench.timeline(runId);
-    const launched = events.find(({ name }) => KINDS[name] !== undefined);
-    if (launched !== undefined) return stepsOf(events, launched, { calledMs, output });
-    if (performance.now() > untilMs) return undefined; // its line was lost: timelines are for people, and may
-    await pause(50);
-  }
-}
-
-function stepsOf(
-  events: readonly TimelineLineView[],
-  launched: TimelineLineView,
-  { calledMs, output }: Pick<Triggered, "calledMs" | "output">,
-): Start {
-  const at = (name: string): number => events.find((event) => event.name === name)?.at.getTime() ?? Number.NaN;
-  const kind = KINDS[launched.name] ?? "?";
-  const [handedOutMs, executingMs, placedMs] = [at("PENDING_EXECUTING"), at("EXECUTING"), launched.at.getTime()];
-  const [loadedMs, firstLineMs] = [numberIn(output, "loadedAtMs"), numberIn(output, "startedAtMs")];
-  const launchMs = launched.durationMs ?? Number.NaN;
-  // A worker of an idle runner may have loaded the code before there was a run
-  const codeMs = Math.min(Math.max(loadedMs, executingMs), firstLineMs);
-  const isWarm = kind === "warm";
-  return {
-    kind,
-    steps: {
-      queue: handedOutMs - calledMs,
-      dequeue: placedMs - launchMs - handedOutMs,
-      dispatch: isWarm ? launchMs : 0,
-      sandbox: isWarm ? 0 : launchMs,
-      runner: executingMs - placedMs,
-      child: codeMs - executingMs,
-      userCode: firstLineMs - codeMs,
-    },
-    handOverMs: placedMs - handedOutMs,
-    totalMs: firstLineMs - calledMs,
-  };
-}
-
-function numberIn(output: unknown, key: string): number {
-  return typeof output === "object" && output !== null && key in output ? Number((output as Record<string, unknown>)[key]) : Number.NaN;
 }
 
 async function instances(bench: BenchPlane): Promise<InstanceView[]> {

@@ -62,6 +62,7 @@ describe.skipIf(missing !== undefined)(
         TORPOR_STATE_DIR: stateDir,
         TORPOR_GATEWAY_PORT: "0",
         TORPOR_GATEWAY_PLANE: planeId,
+        TORPOR_GATEWAY_SPARES: "0",
       };
       const config = readGatewayConfig({ ...env, TORPOR_RUNSC: RUNSC, TORPOR_GATEWAY_MIN_FREE_DISK_BYTES: "0" });
       const images = { find: async (reference: string) => withProgram(host.image, reference) };
