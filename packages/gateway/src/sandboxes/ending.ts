@@ -10,14 +10,25 @@ const FIRST_WAIT_MS = 250;
 /** Ends a sandbox and frees what it has. Idempotent. Throws when something could not be freed: calling again tries again. */
 export async function endSandbox(core: Pick<Core, "table" | "driver" | "log" | "clock" | "memory">, sandbox: Sandbox): Promise<void> {
   if (sandbox.record.state !== "gone") await core.table.move(sandbox, "end");
+  await persistently(core, sandbox.record.id, async () => {
+    await core.driver.destroy(sandbox.record.id);
+    await freeImage(core, sandbox);
+  });
+}
+
+/** Frees what is left of a sandbox that the table does not have, or is about to forget. A machine that refuses is asked again. */
+export async function destroySandbox(core: Pick<Core, "driver" | "log" | "clock">, id: string): Promise<void> {
+  await persistently(core, id, () => core.driver.destroy(id));
+}
+
+async function persistently({ log, clock }: Pick<Core, "log" | "clock">, id: string, free: () => Promise<void>): Promise<void> {
   for (let attempt = 1; ; attempt++) {
     try {
-      await core.driver.destroy(sandbox.record.id);
-      return await freeImage(core, sandbox);
+      return await free();
     } catch (error) {
-      core.log.error({ err: error, sandbox: sandbox.record.id, attempt }, "cannot free a sandbox that has ended");
+      log.error({ err: error, sandbox: id, attempt }, "cannot free a sandbox that has ended");
       if (attempt === TRIES) throw error;
-      await sleep(core.clock, FIRST_WAIT_MS * 2 ** attempt);
+      await sleep(clock, FIRST_WAIT_MS * 2 ** attempt);
     }
   }
 }

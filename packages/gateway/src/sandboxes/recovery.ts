@@ -11,7 +11,7 @@ import type { Outbox } from "../snapshots/callback.ts";
 import { thawOrEnd } from "../snapshots/snapshotJob.ts";
 import { UNREADABLE } from "../snapshots/memoryImages.ts";
 import type { Snapshotter } from "../snapshots/snapshotter.ts";
-import { concludeExit, endSandbox } from "./ending.ts";
+import { concludeExit, destroySandbox, endSandbox } from "./ending.ts";
 import type { Sandbox } from "./sandboxTable.ts";
 
 export interface RecoveryParts {
@@ -32,7 +32,7 @@ export async function recover(parts: RecoveryParts): Promise<void> {
   const found = new Map((await core.driver.list()).map((one) => [one.id, one.state]));
   for (const sandbox of sandboxes) await recoverSandbox(parts, sandbox, found.get(sandbox.record.id) ?? "absent");
   const known = new Set(core.table.all().map((sandbox) => sandbox.record.id));
-  for (const id of found.keys()) if (!known.has(id)) await core.driver.destroy(id);
+  for (const id of found.keys()) if (!known.has(id)) await destroySandbox(core, id);
   await recoverImages(core);
   outbox.resume(letters, (letter, delivery) => snapshotter.delivered(letter.memoryImageId, delivery));
   if (sandboxes.length > 0 || found.size > 0)
@@ -68,7 +68,7 @@ async function recoverStart(core: Core, sandbox: Sandbox, found: Found): Promise
   }
   const ran = found !== "absent" && found !== "never_ran";
   if (imageId !== undefined && ran) await core.memory.remove(imageId);
-  await core.driver.destroy(id);
+  await destroySandbox(core, id);
   if (imageId !== undefined && !ran) await core.memory.giveBack(imageId);
   await core.table.forget(sandbox);
 }

@@ -1,55 +1,15 @@
 // One sandbox's inside: a runner with its timers, calls and socket, which can be stopped where it stands, written down, and
 // started again elsewhere.
-import { warmStart, WARM_START_HEADERS, workload, WORKLOAD_HEADERS, type Route } from "@torpor/contracts";
-import type { CallInput } from "@torpor/http";
 import type { Timer } from "@torpor/kernel";
-import type { SimProcess } from "../kernel/simProcess.ts";
 import type { WireOutcome } from "../network/message.ts";
-import type { CallOptions } from "../network/network.ts";
 import type { RunPlan } from "../scenario/scenario.ts";
-import { GuestSocket, type SocketHost } from "./guestSocket.ts";
-import { beginWait } from "./platformRoutes.ts";
-import { RunnerModel, type RunnerAnswer, type RunnerShell } from "./runner.ts";
+import { CALL_ROUTES, CALL_RULES, headersOf } from "./guestCalls.ts";
+import type { GuestOptions } from "./guestHost.ts";
+import { GuestSocket } from "./guestSocket.ts";
+import { RunnerModel } from "./runner.ts";
+import type { RunnerAnswer, RunnerShell } from "./runnerShell.ts";
 import type { CallKind, CallMemory, ExecutionMemory, RunnerMemory } from "./runnerMemory.ts";
 
-/** What the plane gives to its guests. */
-export interface GuestHost extends SocketHost {
-  readonly pollMs: number;
-  readonly heartbeatMs: number;
-  readonly guestClock: "stand_still" | "overdue";
-  nowMs(): number;
-  call(options: Omit<CallOptions, "to">, route: Route, input: CallInput<Route>): Promise<WireOutcome>;
-  planOf(index: number): RunPlan;
-  planIndexOf(runId: string): number;
-  stepped(sandboxId: string, execution: ExecutionMemory): void;
-  noted(sandboxId: string, what: string, facts: Readonly<Record<string, unknown>>): void;
-}
-
-export interface GuestOptions {
-  readonly host: GuestHost;
-  readonly id: string;
-  readonly node: number;
-  readonly process: SimProcess;
-  readonly address: string;
-  readonly memory: RunnerMemory;
-  /** What `/env` answers; null when nobody serves it right now. */
-  readonly metadata: () => Readonly<Record<string, string>> | null;
-  readonly onExit: (code: number | null) => void;
-}
-
-type CallRules = { readonly tries: number; readonly baseMs: number; readonly timeoutMs: number };
-const RULES: Readonly<Record<CallKind, CallRules>> = {
-  start: { tries: 6, baseMs: 1_000, timeoutMs: 300_000 },
-  complete: { tries: 5, baseMs: 500, timeoutMs: 300_000 },
-  heartbeat: { tries: 3, baseMs: 500, timeoutMs: 10_000 },
-  since: { tries: 3, baseMs: 500, timeoutMs: 10_000 },
-  suspend: { tries: 5, baseMs: 500, timeoutMs: 300_000 },
-  continue: { tries: 8, baseMs: 500, timeoutMs: 300_000 },
-  env: { tries: 1, baseMs: 0, timeoutMs: 5_000 },
-  wait: { tries: 12, baseMs: 500, timeoutMs: 30_000 },
-  connect: { tries: 2, baseMs: 500, timeoutMs: 5_000 },
-  poll: { tries: 1, baseMs: 0, timeoutMs: 240_000 },
-};
 const MAX_BACKOFF_MS = 10_000;
 const RESET_MS = 5;
 /** After this a call into nowhere is given up. */
@@ -216,7 +176,7 @@ export class Guest implements RunnerShell {
     const settle = (answer: RunnerAnswer, mayRetry: boolean): void =>
       this.#hear(() => {
         if (this.#open.get(name) !== number) return;
-        if (mayRetry && call.tries < RULES[call.kind].tries) return this.#retryLater(name, call);
+        if (mayRetry && call.tries < CALL_RULES[call.kind].tries) return this.#retryLater(name, call);
         this.#answered(name, call, answer);
       });
     if (call.kind === "env") {
@@ -240,7 +200,7 @@ export class Guest implements RunnerShell {
   }
 
   #retryLater(name: string, call: CallMemory): void {
-    const { baseMs } = RULES[call.kind];
+    const { baseMs } = CALL_RULES[call.kind];
     const delayMs = Math.min(baseMs * 2 ** (call.tries - 1), MAX_BACKOFF_MS) * (0.5 + this.#options.process.random.unit());
     const number = this.#open.get(name);
     this.#options.process.clock.after(delayMs, () => this.#hear(() => this.#open.get(name) === number && this.#send(name)));
@@ -261,46 +221,12 @@ export class Guest implements RunnerShell {
 
   #request(call: CallMemory): Promise<WireOutcome> {
     const { host, process, address } = this.#options;
-    const { route, link } = ROUTES[call.kind];
+    const { route, link } = CALL_ROUTES[call.kind];
     return host.call({ link, from: process, remoteAddress: address }, route, {
       params: call.at as never,
-      headers: call.kind === "poll" ? this.#warmHeaders() : this.#headers(),
+      headers: headersOf(call.kind, this.memory),
       ...(call.body === undefined ? {} : { body: call.body as never }),
-      timeoutMs: RULES[call.kind].timeoutMs,
+      timeoutMs: CALL_RULES[call.kind].timeoutMs,
     });
   }
-
-  #headers(): Record<string, string> {
-    return {
-      [WORKLOAD_HEADERS.deploymentId]: "deployment_d",
-      [WORKLOAD_HEADERS.runnerId]: this.memory.runnerId,
-      [WORKLOAD_HEADERS.deploymentVersion]: "1",
-      [WORKLOAD_HEADERS.projectRef]: "proj",
-    };
-  }
-
-  #warmHeaders(): Record<string, string> {
-    return {
-      [WARM_START_HEADERS.controllerId]: this.memory.controllerId,
-      [WARM_START_HEADERS.deploymentId]: "deployment_d",
-      [WARM_START_HEADERS.deploymentVersion]: "1",
-      [WARM_START_HEADERS.machineCpu]: "0.5",
-      [WARM_START_HEADERS.machineMemory]: "0.5",
-    };
-  }
 }
-
-const ROUTES: Readonly<
-  Record<Exclude<CallKind, never>, { readonly route: Route; readonly link: "runner>supervisor" | "runner>platform" }>
-> = {
-  start: { route: workload.startAttempt as unknown as Route, link: "runner>supervisor" },
-  complete: { route: workload.completeAttempt as unknown as Route, link: "runner>supervisor" },
-  heartbeat: { route: workload.heartbeat as unknown as Route, link: "runner>supervisor" },
-  since: { route: workload.snapshotsSince as unknown as Route, link: "runner>supervisor" },
-  suspend: { route: workload.suspend as unknown as Route, link: "runner>supervisor" },
-  continue: { route: workload.continueRun as unknown as Route, link: "runner>supervisor" },
-  env: { route: workload.continueRun as unknown as Route, link: "runner>supervisor" },
-  wait: { route: beginWait as unknown as Route, link: "runner>platform" },
-  connect: { route: warmStart.connect as unknown as Route, link: "runner>supervisor" },
-  poll: { route: warmStart.poll as unknown as Route, link: "runner>supervisor" },
-};

@@ -75,3 +75,25 @@ export function bornMemory(env: Readonly<Record<string, string>>, controllerId: 
     hasSocket: false,
   };
 }
+
+/** A run that was just taken. */
+export function begunExecution(begun: Pick<ExecutionMemory, "runId" | "snapshotId" | "isWarmStart" | "plan">): ExecutionMemory {
+  return {
+    ...begun,
+    startSnapshotId: begun.snapshotId,
+    status: "PENDING_EXECUTING",
+    attempt: null,
+    stage: "starting",
+    position: 0,
+    waitpointId: null,
+    resolved: [],
+    suspendable: false,
+    suspendAskedAt: null,
+    completion: null,
+  };
+}
+
+/** What its calls are about. */
+export function placeOf({ execution }: RunnerMemory): { runId: string; snapshotId: string } {
+  return { runId: execution?.runId ?? "", snapshotId: execution?.snapshotId ?? "" };
+}

@@ -54,3 +54,12 @@ export function work(random: SeededRandom): TaskStep {
 function waitMs(random: SeededRandom): number {
   return random.chance(0.3) ? random.int(20, 4_000) : random.int(4_000, 25_000);
 }
+
+/** A run that sleeps once, and lets a token wake it. */
+export function sleeper(random: SeededRandom, ms: number, giveUpMs: number | null = null): RunPlan {
+  return {
+    triggerAtMs: random.int(200, 3_000),
+    maxAttempts: 4,
+    steps: [work(random), { kind: "wait", for: "token", ms, giveUpMs }, work(random)],
+  };
+}

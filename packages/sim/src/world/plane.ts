@@ -5,7 +5,7 @@ import { History } from "../kernel/history.ts";
 import { SimProcess } from "../kernel/simProcess.ts";
 import { VirtualTime } from "../kernel/virtualTime.ts";
 import { EngineModel } from "../model/engine.ts";
-import type { GuestHost } from "../model/guest.ts";
+import type { GuestHost } from "../model/guestHost.ts";
 import { platformRoutes } from "../model/platformRoutes.ts";
 import { LinkFaults } from "../network/linkFaults.ts";
 import { routeMap, type Endpoint } from "../network/message.ts";

@@ -1,6 +1,7 @@
 import type { SandboxExit } from "@torpor/gateway";
 import { SeededRandom } from "../kernel/seededRandom.ts";
-import { Guest, type GuestHost } from "../model/guest.ts";
+import { Guest } from "../model/guest.ts";
+import type { GuestHost } from "../model/guestHost.ts";
 import { bornMemory, type RunnerMemory } from "../model/runnerMemory.ts";
 import type { DriverFault, Machine, SimSandbox } from "../model/simDriver.ts";
 import type { DriverCall, Fault, Point } from "../scenario/scenario.ts";

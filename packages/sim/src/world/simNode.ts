@@ -1,17 +1,7 @@
 // One node: its machine, its gateway, its supervisor and its broker, each a process that can be killed and started again.
-import { Secret } from "@torpor/kernel";
-import { createGraph, recover, type GatewayConfig, type Graph, type ImageSource, type SandboxExit } from "@torpor/gateway";
+import { createGraph, recover, type Graph, type ImageSource, type SandboxExit } from "@torpor/gateway";
 import { CALLBACK_SIGNATURE_HEADER, gateway as gatewayRoutes, WORKER_HEADERS, type Route } from "@torpor/contracts";
-import {
-  begin,
-  createCore,
-  drain,
-  readConfig,
-  snapshotComplete,
-  type Core,
-  type RunnerSocket,
-  type SupervisorConfig,
-} from "@torpor/supervisor";
+import { begin, createCore, drain, snapshotComplete, type Core, type RunnerSocket, type SupervisorConfig } from "@torpor/supervisor";
 import { Disk } from "../disk/disk.ts";
 import { mount } from "../disk/memoryFs.ts";
 import { SimProcess, type WallClock } from "../kernel/simProcess.ts";
@@ -19,11 +9,10 @@ import { BrokerModel } from "../model/broker.ts";
 import { SimDriver } from "../model/simDriver.ts";
 import { routeMap, type Endpoint } from "../network/message.ts";
 import { NO_METRICS, type Context } from "./context.ts";
+import { gatewayConfig, supervisorConfig } from "./nodeConfig.ts";
 import { SimMachine } from "./simMachine.ts";
 import { Subscriptions } from "./subscriptions.ts";
 
-const GATEWAY_TOKEN = "gateway-token-for-simulation";
-const MEMORY_KEY = new Secret(Buffer.alloc(32, 7).toString("base64"));
 const SUPERVISOR_START_MS = 150;
 const GATEWAY_START_MS = 120;
 
@@ -240,65 +229,4 @@ export class SimNode {
       authenticate: async () => null,
     };
   }
-}
-
-const CONFIGS = new Map<string, SupervisorConfig>();
-
-function supervisorConfig(settings: Context["settings"], name: string): SupervisorConfig {
-  const env = {
-    TRIGGER_API_URL: "http://platform",
-    TRIGGER_WORKER_TOKEN: "tr_wgt_sim",
-    MANAGED_WORKER_SECRET: "managed-secret-value",
-    OTEL_EXPORTER_OTLP_ENDPOINT: "http://platform/otel",
-    TRIGGER_WORKER_INSTANCE_NAME: name,
-    COMPUTE_GATEWAY_URL: "http://127.0.0.1:1",
-    COMPUTE_GATEWAY_AUTH_TOKEN: GATEWAY_TOKEN,
-    COMPUTE_SNAPSHOTS_ENABLED: "true",
-    COMPUTE_SNAPSHOT_DELAY_MS: String(settings.snapshotDelayMs),
-    COMPUTE_SNAPSHOT_DISPATCH_LIMIT: String(settings.dispatchLimit),
-    TORPOR_SNAPSHOT_HOLD_MS: String(settings.holdMs),
-    TORPOR_SOCKET_GRACE_MS: String(settings.socketGraceMs),
-    RUNNER_HEARTBEAT_INTERVAL_SECONDS: String(settings.heartbeatSeconds),
-    RUNNER_SNAPSHOT_POLL_INTERVAL_SECONDS: String(settings.pollSeconds),
-    TRIGGER_DEQUEUE_MAX_CONSUMER_COUNT: String(settings.consumers),
-    TORPOR_IDLE_RUNNER_MS: "90000",
-    METRICS_ENABLED: "false",
-    ...(settings.warmStarts ? { TRIGGER_WARM_START_DISPATCH_URL: "http://broker", TRIGGER_WARM_START_KEEPALIVE_MS: "60000" } : {}),
-  };
-  const key = JSON.stringify(env);
-  const known = CONFIGS.get(key) ?? readConfig(env, { instanceName: () => name });
-  CONFIGS.set(key, known);
-  return known;
-}
-
-function gatewayConfig(settings: Context["settings"], name: string): GatewayConfig {
-  return {
-    token: new Secret(GATEWAY_TOKEN),
-    listen: { host: "127.0.0.1", port: 0 },
-    stateDir: `/sim/${name}`,
-    imageStoreDir: `/sim/${name}`,
-    driver: "process",
-    planeId: name,
-    runscBinary: "",
-    runDir: "",
-    services: [],
-    egress: "none",
-    addressBlock: undefined,
-    sandboxDiskBytes: 1,
-    cpuLimit: "weight" as GatewayConfig["cpuLimit"],
-    templates: { enabled: false, maxCount: 0, maxBytes: 0 },
-    maxSpares: 0,
-    maxSandboxes: 64,
-    maxStarts: 4,
-    maxSnapshots: settings.maxSnapshots,
-    holdMs: settings.holdMs,
-    minFreeDiskBytes: 1024,
-    frozenBytes: 0,
-    minFreeMemoryBytes: 1024,
-    memoryKey: MEMORY_KEY,
-    memoryQuotaBytes: undefined,
-    stagingBytes: 8 * 1024 ** 3,
-    onExit: "keep",
-    logLevel: "error",
-  };
 }
