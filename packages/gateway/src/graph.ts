@@ -75,7 +75,7 @@ export function createGraph(config: GatewayConfig, deps: GraphDeps): Graph {
     isPlentiful: async () => hasMemoryToSpare(await measureRoom(gatewayDir(config.stateDir))),
     isStarting: () => launcher.isStarting,
   });
-  templates.onMade((image, machine) => spares.templatesChanged(image, machine));
+  templates.onMade((image, machine) => spares.templateMade(image, machine));
   const launcher = new Launcher(core, { maxStarts: config.maxStarts, maxWaitingStarts: 64, templates, spares });
   driver.onExit((exit) => {
     spares.ended(exit.id);

@@ -99,15 +99,15 @@ export class Spares {
       return await work(id === undefined ? undefined : { id, stage, use: () => void (isUsed = true) });
     } finally {
       this.#lastStartMs = this.#core.clock.monotonicMs();
-      if (id !== undefined && !isUsed) kind[stage].push(id);
+      if (id !== undefined && !isUsed) await this.#takeBack(kind, stage, id);
       this.#later(REST_MS);
     }
   }
 
-  /** A template has been made, or has gone. */
-  templatesChanged(image?: SandboxImage, machine?: Machine): void {
+  /** A template has been made: its first clone is made soon. */
+  templateMade(image: SandboxImage, machine: Machine): void {
     if (!this.isOn) return;
-    if (image !== undefined && machine !== undefined) this.#note(image, machine);
+    this.#note(image, machine);
     this.#later(REST_MS);
   }
 
@@ -133,6 +133,11 @@ export class Spares {
     this.#timer?.cancel();
     await this.#serial.idle();
     await this.giveWay();
+  }
+
+  async #takeBack(kind: Kind, stage: SpareStage, id: SandboxId): Promise<void> {
+    if (this.#isClosed) await this.#destroy(id);
+    else kind[stage].push(id);
   }
 
   #note(image: SandboxImage, machine: Machine): Kind {

@@ -26,6 +26,7 @@ export type FoundTemplate = { readonly kind: "ready"; readonly key: string } | {
 interface Failure {
   readonly count: number;
   readonly notBeforeMs: number;
+  readonly reason: ColdReason;
 }
 
 const BACKOFF = { baseMs: 30_000, factor: 4, maxMs: 3_600_000 };
@@ -82,10 +83,10 @@ export class Templates {
     const refusal = this.#refusal(image);
     if (refusal !== undefined) return { kind: "none", reason: refusal };
     const key = this.keyOf(image, machine);
-    if (!this.#files.has(key)) return { kind: "none", reason: this.#isBackingOff(key) ? "template_failed" : "no_template" };
+    if (!this.#files.has(key)) return { kind: "none", reason: this.#backsOffFor(key) ?? "no_template" };
     const damage = await this.#files.damage(key);
     if (damage === undefined) return { kind: "ready", key };
-    await this.distrust(key, damage);
+    await this.distrust(key, damage, "template_damaged");
     return { kind: "none", reason: "template_damaged" };
   }
 
@@ -95,16 +96,16 @@ export class Templates {
   }
 
   /** Nobody is cloned from it any more; it is made again when the time of its failures has passed (T2). */
-  async distrust(key: string, why: string): Promise<void> {
+  async distrust(key: string, why: string, reason: ColdReason = "template_failed"): Promise<void> {
     this.#core.log.warn({ template: key, reason: why }, "a template is thrown away");
-    this.#failed(key);
+    this.#failed(key, reason);
     await this.#files.remove(key);
   }
 
   /** Makes one in the background, unless there is one, or the last failure was a moment ago (T2). */
   want(image: SandboxImage, machine: Machine): void {
     const key = this.keyOf(image, machine);
-    if (this.#refusal(image) !== undefined || this.#files.has(key) || this.#isBackingOff(key)) return;
+    if (this.#refusal(image) !== undefined || this.#files.has(key) || this.#backsOffFor(key) !== undefined) return;
     void this.make(image, machine);
   }
 
@@ -143,7 +144,7 @@ export class Templates {
       const reason = error instanceof Error ? error.message : String(error);
       if (!this.#closing.signal.aborted) log.warn({ template: key, image: image.digest, reason }, "a template could not be made");
       metrics.count("torpor_gateway_templates_total", { outcome: "failed" });
-      this.#failed(key);
+      this.#failed(key, "template_failed");
       return reason;
     }
   }
@@ -158,14 +159,17 @@ export class Templates {
     return templateKey(image, machine, this.#core.driver.fingerprint);
   }
 
-  #isBackingOff(key: string): boolean {
-    return this.#core.clock.nowMs() < (this.#failures.get(key)?.notBeforeMs ?? 0);
+  /** Why none is made at the moment; undefined when one may be. */
+  #backsOffFor(key: string): ColdReason | undefined {
+    const failure = this.#failures.get(key);
+    return failure !== undefined && this.#core.clock.nowMs() < failure.notBeforeMs ? failure.reason : undefined;
   }
 
-  #failed(key: string): void {
+  #failed(key: string, reason: ColdReason): void {
     const count = (this.#failures.get(key)?.count ?? 0) + 1;
     const { clock, random } = this.#core;
-    this.#failures.set(key, { count, notBeforeMs: clock.nowMs() + backoffMs(count, { ...BACKOFF, random: () => random.unit() }) });
+    const notBeforeMs = clock.nowMs() + backoffMs(count, { ...BACKOFF, random: () => random.unit() });
+    this.#failures.set(key, { count, notBeforeMs, reason });
   }
 
   /** T3. */
