@@ -25,12 +25,15 @@ import { isExecuting } from "../snapshot/verdict.ts";
 import { restoreMetadata, servedBy, type WorkloadAddress } from "./environment.ts";
 import { restoredName } from "./names.ts";
 import { roomOf } from "./plan.ts";
+import { restoreFailure } from "./restoreFailure.ts";
 import { RestoreNames } from "./restoreNames.ts";
-import type { PlaceFailure, Placement, Placer } from "./placer.ts";
+import type { Placer } from "./placer.ts";
 
 /** How long we wait for our own freezing of this run to end before we believe the hand-out alone. */
 const SETTLE_WITHIN_MS = 15_000;
 const CONTINUE_ATTEMPTS = 4;
+/** Who is ready ahead of time and happens to ask nothing is told this much later that there is something new. */
+const NOTIFY_AFTER_MS = 20;
 
 export interface RestorerDeps {
   readonly config: SupervisorConfig;
@@ -127,7 +130,7 @@ export class Restorer {
     });
     if (placement.kind === "failed") {
       gate.resolve();
-      return this.#notPlaced(placement, message, usedBefore === 0);
+      return restoreFailure(placement, usedBefore === 0 && !this.#deps.isImageOurs(message.checkpoint.location));
     }
     const runner = runners.get(placement.name);
     if (runner === undefined) return { kind: "moved_on", reason: "runner_ended" };
@@ -144,17 +147,6 @@ export class Restorer {
       gate.resolve();
       runner.continued = null;
     }
-  }
-
-  /** Images are on one node. Whoever never had this one gives the run back once: the node that has it may be the next to ask. */
-  #notPlaced({ reason, message: text }: Placement & { kind: "failed" }, message: Message, isFirst: boolean): RestoreResult {
-    const isElsewhere = reason === "memory_image_gone" && isFirst && !this.#deps.isImageOurs(message.checkpoint.location);
-    return {
-      kind: "failed",
-      outcome: isFinal(reason) && !isElsewhere ? "fail" : "requeue",
-      reason: isElsewhere ? "memory_image_elsewhere" : reason,
-      message: text,
-    };
   }
 
   /** It runs already, and has waited for this; its memory image is consumed. */
@@ -197,8 +189,12 @@ export class Restorer {
     const retries = { attempts: CONTINUE_ATTEMPTS, baseMs: 100, maxMs: 1_000, clock, random, signal: stop, retryable: isPassing };
     const outcome = await withRetries(retries, () => platform.continueRun(at, { runnerId: runner.name }));
     if (outcome.kind === "ok") {
-      if (runner.ahead !== null) noteFirstNews(clock, runner, message, outcome.body);
-      this.#deps.notify(runner, runId);
+      if (runner.ahead === null) this.#deps.notify(runner, runId);
+      else {
+        noteFirstNews(clock, runner, message, outcome.body);
+        // It waits for the answer to its question; told at once it would ask another one first
+        clock.after(NOTIFY_AFTER_MS, () => this.#deps.notify(runner, runId));
+      }
       return { kind: "restored", runner, tookMs, continued: true };
     }
     if (isPassing(outcome)) {
@@ -244,8 +240,4 @@ export class Restorer {
     const image = images.kind === "ok" ? images.body.snapshots.find(({ id }) => id === message.checkpoint.location) : undefined;
     return image === undefined ? [] : [image.instanceName];
   }
-}
-
-function isFinal(reason: PlaceFailure): boolean {
-  return reason === "memory_image_gone" || reason === "memory_image_refused" || reason === "gateway_refused";
 }
