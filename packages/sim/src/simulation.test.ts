@@ -65,6 +65,16 @@ describe("simulation", () => {
     ["a run that had gone on elsewhere fell asleep again, and who was ready for its former sleep stayed (L7)", "mixed", 4502],
     ["a runner that was ready ahead ended its attempt, and was called all the same (L8)", "mixed", 960],
     ["a memory image that was asked for while its folder was renamed was taken for damaged and deleted (L11)", "mixed", 3811],
+    [
+      "a sandbox that was removed while its snapshot was being undone on a slow disk was thawed once more, and nobody was told",
+      "mixed",
+      22461,
+    ],
+    [
+      "a report whose answer was lost was refused at its next try, and what the platform thinks was not known yet (the check of L1)",
+      "mixed",
+      23009,
+    ],
     ["a gateway did not start because its machine refused once to destroy what an earlier one had left", "mixed", 15261],
     ["a run that was handed to a supervisor that died was missed before its engine could miss it (the check of L12)", "mixed", 11486],
     ["a run that ended itself just before it was continued, handed out ahead of its wait's end, was started over (L11)", "calm", 18],

@@ -174,8 +174,8 @@ export class Snapshotter {
       const heldUntilMs = clock.nowMs() + job.holdMs;
       await table.move(sandbox, "hold", { snapshot: { ...pending, heldUntilMs } });
       this.#arm(sandbox, imageId, job.holdMs);
-    } else {
-      await table.move(sandbox, "thaw", { snapshot: null });
+    } else if (sandbox.record.state !== "gone") {
+      await table.move(sandbox, "thaw", { snapshot: null }); // else it was removed while what was written of it was deleted
     }
     measureSnapshot(this.#core, end);
     await this.#tell(job, pending, end, clock.monotonicMs() - startedMs);

@@ -57,6 +57,7 @@ export class Checks {
 
   unanswered(name: string, message: Message, happened: "no" | "maybe"): void {
     if (happened === "no") this.#freeze.notBegun(name, message);
+    else if (message.link === "supervisor>platform") this.#freeze.unanswered(name, message);
   }
 
   advanced(run: ModelRun, event: RunEvent, by: Actor | null): void {

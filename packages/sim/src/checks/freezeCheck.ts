@@ -25,6 +25,10 @@ interface Freezing {
   readonly runnerId: string;
   readonly snapshotId: string;
   reported: boolean;
+  /** A report was not answered: a refusal of the next may be about an image that was accepted, until a look tells. */
+  inDoubt: boolean;
+  /** It was refused in doubt. */
+  refusedInDoubt: boolean;
 }
 
 /** What one supervisor process knows of one run. */
@@ -76,6 +80,12 @@ export class FreezeCheck {
     if (name === SNAPSHOT) this.#undone(message);
   }
 
+  /** Nobody knows what became of it. */
+  unanswered(name: string, message: Message): void {
+    const { freezing } = this.#of(message.from, paramsOf(message).runId);
+    if (name === REPORT && freezing !== null) freezing.inDoubt = true;
+  }
+
   closed(message: Message, process: SimProcess): void {
     if (message.link === "runner>supervisor") this.#countOpen(process, runnerOf(message), -1);
   }
@@ -91,6 +101,8 @@ export class FreezeCheck {
     if (message.link === "supervisor>gateway" && answer.status >= 400) return this.notBegun(name, message);
     if (message.link !== "supervisor>platform" || answer.status >= 300) return;
     const { runId } = paramsOf(message);
+    const known = this.#of(message.from, runId);
+    if (name === LATEST && known.freezing?.refusedInDoubt === true) this.#mustGoOn(message.from, known);
     for (const { friendlyId, executionStatus } of snapshotsIn(answer.body)) {
       if (name === LATEST) {
         const checked = { atMs: this.#context.time.nowMs, snapshotId: friendlyId, waits: executionStatus === "EXECUTING_WITH_WAITPOINTS" };
@@ -113,7 +125,7 @@ export class FreezeCheck {
     const endedAt = known.ended.get(runnerId);
     if (endedAt !== undefined && endedAt >= snapshotId) this.#broken(`${runnerId} is frozen for ${snapshotId}, which it has ended itself`);
     if ((this.#open.get(message.from)?.get(runnerId) ?? 0) > 0) this.#broken(`${runnerId} is frozen amid a request`);
-    known.freezing = { runnerId, snapshotId, reported: false };
+    known.freezing = { runnerId, snapshotId, reported: false, inDoubt: false, refusedInDoubt: false };
   }
 
   /** The platform does not want the image: the sandbox goes on at once. */
@@ -123,9 +135,16 @@ export class FreezeCheck {
     const { checkpoint } = message.input.body as unknown as { checkpoint: { location: string } };
     const isAccepted = this.#context.engine.liveLocations([checkpoint.location]).length > 0; // by an earlier report of it
     if (freezing === null || isAccepted) return;
+    freezing.refusedInDoubt = freezing.inDoubt;
+    if (!freezing.inDoubt) this.#mustGoOn(message.from, known);
+  }
+
+  /** Its supervisor knows that its image is not wanted. */
+  #mustGoOn(process: SimProcess, known: Known): void {
+    const { freezing } = known;
+    if (freezing === null) return;
     this.#context.time.after(UNDO_WITHIN_MS, () => {
-      if (message.from.alive && known.freezing === freezing)
-        this.#broken(`${freezing.runnerId} stands still, although its image was refused`);
+      if (process.alive && known.freezing === freezing) this.#broken(`${freezing.runnerId} stands still, although its image was refused`);
     });
   }
 
