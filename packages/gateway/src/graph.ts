@@ -73,7 +73,7 @@ export function createGraph(config: GatewayConfig, deps: GraphDeps): Graph {
   const spares: Spares = new Spares(core, templates, {
     max: config.maxSpares,
     isPlentiful: async () => hasMemoryToSpare(await measureRoom(gatewayDir(config.stateDir))),
-    isStarting: () => launcher.isStarting,
+    isBusy: () => launcher.isStarting || core.staging.reservedBytes > 0,
   });
   templates.onMade((image, machine) => spares.templateMade(image, machine));
   const launcher = new Launcher(core, { maxStarts: config.maxStarts, maxWaitingStarts: 64, templates, spares });

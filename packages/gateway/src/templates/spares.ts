@@ -1,6 +1,6 @@
 // Sandboxes that are made ready before anybody asks for one, so that a start finds its sandbox waiting, and a wake finds a kernel.
 //
-//   P1  A spare stands in nobody's way: a start that finds none makes its own sandbox, spares are made while nothing else starts, and
+//   P1  A spare stands in nobody's way: a start that finds none makes its own sandbox, spares are made while no other starts, falls asleep or wakes, and
 //       when memory gets scarce they go first.
 //   P2  A spare is used once, by one sandbox, which has its id from then on. It knows nothing of whom it will be: what it is told, it is
 //       told when it is taken.
@@ -18,8 +18,8 @@ export interface SparesOptions {
   readonly max: number;
   /** Whether there is memory for what is only convenient. */
   readonly isPlentiful: () => Promise<boolean>;
-  /** Whether a sandbox is being started. */
-  readonly isStarting: () => boolean;
+  /** Whether a sandbox is being started, frozen or woken. */
+  readonly isBusy: () => boolean;
 }
 
 /** A sandbox that is its borrower's as soon as `use` is called. */
@@ -163,7 +163,7 @@ export class Spares {
     const { clock, log } = this.#core;
     if (this.#isClosed) return;
     const restMs = REST_MS - (clock.monotonicMs() - this.#lastStartMs);
-    if (this.#options.isStarting() || restMs > 0) return this.#later(Math.max(restMs, REST_MS / 2));
+    if (this.#options.isBusy() || restMs > 0) return this.#later(Math.max(restMs, REST_MS / 2));
     try {
       const isPlentiful = await this.#options.isPlentiful();
       if (!isPlentiful) await this.giveWay();
