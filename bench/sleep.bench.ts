@@ -100,7 +100,7 @@ async function nap(bench: BenchPlane, sleeps: boolean) {
     asleepProcesses = (await instances(bench)).reduce((sum, { processCount }) => sum + (processCount ?? 0), 0);
   }
   const run = await bench.until(runId, ({ isCompleted, isFailed }) => isCompleted || isFailed);
-  const events = await settledTimeline(bench, runId, sleeps ? "launch.restored" : "FINISHED");
+  const events = await settledTimeline(bench, runId, sleeps ? "wake.continued" : "FINISHED");
   await waitForQuiet(bench);
   const frozen = events.find(({ name }) => name === "snapshot.frozen");
   const size = frozen?.properties?.["sizeBytes"];
@@ -113,7 +113,7 @@ async function nap(bench: BenchPlane, sleeps: boolean) {
   };
 }
 
-/** From the planned end of the wait to the task's next line. */
+/** From the planned end of the wait to the task's next line; a run that was handed out ahead of that begins below zero (bench wake has restores). */
 function wakeSteps(run: RetrievedRun, events: readonly TimelineLineView[], sleeps: boolean): Steps {
   const nextLineMs = numberIn(run.output, "wokeAtMs");
   const until = /Waits until (\S+)/.exec(events.find(({ name }) => name === "EXECUTING_WITH_WAITPOINTS")?.reason ?? "")?.[1];
@@ -123,7 +123,7 @@ function wakeSteps(run: RetrievedRun, events: readonly TimelineLineView[], sleep
   return {
     timer: last("QUEUED") - endMs,
     handOut: last("PENDING_EXECUTING") - last("QUEUED"),
-    restore: last("EXECUTING") - last("PENDING_EXECUTING"),
+    continued: last("EXECUTING") - Math.max(last("PENDING_EXECUTING"), endMs),
     resume: nextLineMs - last("EXECUTING"),
     total: nextLineMs - endMs,
   };
