@@ -75,6 +75,8 @@ describe("simulation", () => {
       "mixed",
       23009,
     ],
+    ["a simulated machine did not hear of a cancel that came before it began to save (the played driver)", "mixed", 28575],
+    ["a start whose request was lost was missed before its runner or the engine could miss it (the check of L12)", "mixed", 33724],
     ["a gateway did not start because its machine refused once to destroy what an earlier one had left", "mixed", 15261],
     ["a run that was handed to a supervisor that died was missed before its engine could miss it (the check of L12)", "mixed", 11486],
     ["a run that ended itself just before it was continued, handed out ahead of its wait's end, was started over (L11)", "calm", 18],

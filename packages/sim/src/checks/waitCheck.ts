@@ -61,13 +61,19 @@ export class WaitCheck {
         violation("L8", `${sandboxId} was made to leave ${run.id}, which is its own`);
   }
 
+  /** Something may have been lost since then. */
+  #mayBeLost(sinceMs: number): boolean {
+    return this.#plane.context.scenario.faults.some((fault) => "toMs" in fault && fault.toMs > sinceMs);
+  }
+
   look(): void {
     const { time, scenario, engine, violation } = this.#plane.context;
     for (const run of engine.runs.values()) {
       const lastedMs = time.nowMs - Math.max(this.#since.get(run.id) ?? 0, scenario.quietAtMs);
       if (run.status === "EXECUTING_WITH_WAITPOINTS" && run.isBlocked && lastedMs > ASLEEP_WITHIN_MS)
         violation("L3", `${run.id} waits since ${Math.round(lastedMs)} ms with nothing in the way, and does not fall asleep`);
-      const isCarried = this.#takers.get(run.id)?.alive !== false; // else the engine takes it back, when nothing is heard of it
+      // else the engine takes it back, when nothing is heard of it: a runner waits for minutes for the answer to a start that was lost
+      const isCarried = this.#takers.get(run.id)?.alive !== false && !this.#mayBeLost(this.#since.get(run.id) ?? 0);
       if (run.status === "PENDING_EXECUTING" && run.checkpoint === null && isCarried && lastedMs > STARTED_WITHIN_MS)
         violation("L12", `${run.id} was handed out ${Math.round(lastedMs)} ms ago with nothing in the way, and has not started`);
     }

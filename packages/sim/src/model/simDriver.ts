@@ -205,7 +205,8 @@ export class SimDriver implements ComputeDriver {
   /** Time passes, and something may go wrong. Nothing of this happens when the gateway's process dies meanwhile. */
   async #take(call: DriverCall, tookMs: number, signal?: AbortSignal, canFail = true): Promise<DriverFault["effect"] | undefined> {
     const fault = canFail ? this.#machine.takeFault(call) : undefined;
-    const delayMs = tookMs + (fault?.effect === "hang" ? fault.hangMs : 0);
+    const isCutOff = signal?.aborted === true; // before it began
+    const delayMs = isCutOff ? CALL_MS : tookMs + (fault?.effect === "hang" ? fault.hangMs : 0);
     await new Promise<void>((resolve) => {
       const timer = this.#process.clock.after(delayMs, resolve);
       signal?.addEventListener(
