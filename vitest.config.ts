@@ -3,7 +3,7 @@ import { defineConfig } from "vitest/config";
 /** Three kinds of tests: those of a package run side by side, those of a whole plane one after another, since they measure a machine; the simulation takes all of it, after them. */
 export default defineConfig({
   test: {
-    testTimeout: 30_000,
+    testTimeout: 60_000,
     hookTimeout: 120_000,
     globalSetup: ["packages/testkit/src/vitestPostgres.ts"],
     projects: [

@@ -3,7 +3,7 @@ import { spawn } from "node:child_process";
 import { mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import { TASK_USER } from "./base/etc.ts";
 import { buildImage, type BuildOutcome } from "./buildImage.ts";
 import { imageReference, type StoredImage } from "./image.ts";
@@ -14,6 +14,8 @@ import { CONFIG, goodProject, makeProject, taskFile, type TemporaryProject } fro
 
 const NAP = join(import.meta.dirname, "../../../examples/nap");
 const isRoot = process.getuid?.() === 0;
+
+vi.setConfig({ testTimeout: 180_000 }); // a build takes seconds, on a busy machine half a minute
 
 let stateDir: string;
 let project: TemporaryProject | undefined;
