@@ -90,7 +90,7 @@ describe("a run whose image was booted before", () => {
     await probes.untilAsleep(runId);
     await probes.completeToken(token);
     expect(await probes.untilEnded(runId)).toMatchObject({ status: "COMPLETED", attemptCount: 1 });
-    expect(await probes.events(runId)).toContain("launch.cloned");
+    await probes.untilEvent(runId, "launch.cloned");
     expect(await probes.lines(runId)).toEqual({ "1:begin": 1, "1:after 0": 1, "1:after 1": 1 });
   });
 

@@ -44,7 +44,7 @@ describe.concurrent("a task that waits", () => {
       output: { attempt: 1, trail: "11 12 13 21 [22] 23 31 32 33", sum: 121 },
     });
     expect(Object.values((run.output as { checks: Record<string, boolean> }).checks)).not.toContain(false);
-    expect(await nap.events(runId)).toContain("launch.restored");
+    await nap.untilEvent(runId, "launch.restored");
   });
 
   it("is given what somebody outside completed its token with while it slept", async () => {
@@ -59,7 +59,7 @@ describe.concurrent("a task that waits", () => {
     await fallsAsleep(nap, runId);
     const run = await nap.untilEnded(runId, 120_000);
     expect(run).toMatchObject({ status: "COMPLETED", output: { squares: [4, 9, 16, 25], sum: 54 } });
-    expect(await nap.events(runId)).toContain("launch.restored");
+    await nap.untilEvent(runId, "launch.restored");
     const children = await Promise.all((run.relatedRuns.children ?? []).map(({ id }) => nap.events(id)));
     expect(children).toHaveLength(4);
     expect(children.filter((events) => events.includes("SUSPENDED"))).not.toEqual([]); // on a busy machine some wait is over too soon
