@@ -40,8 +40,11 @@ describe.concurrent("a run that takes more than it may have", () => {
   });
 
   it("crashes when the larger machine is too small as well", async () => {
-    const run = await probes.untilEnded(await probes.trigger("hungry", { megabytes: 4_096 }));
-    expect(run).toMatchObject({ status: "CRASHED", attemptCount: 2 });
+    const runId = await probes.trigger("hungry", { megabytes: 4_096 });
+    const run = await probes.untilEnded(runId);
+    expect(run.status).toBe("CRASHED");
+    // Whom the kernel kills when memory is used up is its choice: where it is the runner, that attempt starts over first
+    expect(run.attemptCount, JSON.stringify(await probes.story(runId))).toBeOneOf([2, 3]);
   });
 
   it("crashes when its process ends under it, and tells the exit code", async () => {
