@@ -66,7 +66,7 @@ class Processes {
 
   async #prepare(): Promise<void> {
     const engine = this.engine(0);
-    const env = (await engine.ensureProject({ ref: "proj" })).environments[0];
+    const env = (await engine.ensureProject({ ref: "proj" })).environments.find(({ type }) => type === "PRODUCTION");
     if (env === undefined) throw new Error("Cannot test without an environment");
     this.env = env;
     this.worker = { workerGroupId: (await engine.ensureWorkerGroup({ name: "g", token: "t" })).id, instanceName: "n" };

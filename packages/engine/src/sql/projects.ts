@@ -21,7 +21,7 @@ const SELECT = `select e.id, e.slug, e.type, e.api_key_cipher, p.id as project_i
 
 const BY_KEY = sql("environment_by_key", `${SELECT} where e.api_key_hash = $1`);
 const BY_ID = sql("environment_by_id", `${SELECT} where e.id = $1`);
-const OF_PROJECT = sql("environments_of_project", `${SELECT} where p.ref = $1 order by e.id`);
+const OF_PROJECT = sql("environments_of_project", `${SELECT} where p.ref = $1 order by e.slug`);
 
 export interface StoredEnvironment {
   readonly ref: EnvironmentRef;

@@ -208,6 +208,7 @@ describe("templates over restarts and time", () => {
     await make("torpor/c@1");
     expect(await create("torpor/a@1")).toMatchObject({ start: "clone" });
     expect(await create("torpor/b@1")).toMatchObject({ start: "cold" });
+    await make("torpor/b@1"); // joins the one that is made behind the start, or finds it
     expect(await folders()).toHaveLength(2);
   });
 });
