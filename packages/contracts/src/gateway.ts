@@ -24,6 +24,10 @@ export type CreateInstanceBody = z.infer<typeof CreateInstanceBody>;
 export const InstanceState = z.enum(["starting", "running", "freezing", "held", "kept", "gone"]);
 export type InstanceState = z.infer<typeof InstanceState>;
 
+/** How a sandbox ended that nobody had ended. */
+export const InstanceExit = z.object({ exitCode: z.number().int().nullable(), reason: z.string() });
+export type InstanceExit = z.infer<typeof InstanceExit>;
+
 export const InstanceView = z.object({
   id: z.string(),
   name: RunnerId,
@@ -40,6 +44,8 @@ export const InstanceView = z.object({
   memoryBytes: z.number().nullable(),
   /** Processes on the host that belong to the sandbox, when the driver can tell. */
   processCount: z.number().nullable(),
+  /** How it ended, of one that is `gone`. */
+  exit: InstanceExit.nullish(),
 });
 export type InstanceView = z.infer<typeof InstanceView>;
 
@@ -182,10 +188,21 @@ export const gateway = {
     status: 201,
     bodyLimitBytes: 1024 * 1024,
   }),
-  /** Idempotent: deleting what is absent succeeds. */
-  deleteInstance: route("DELETE", "/api/instances/:name", { auth: "gateway", params: NameParams, reply: z.undefined(), status: 204 }),
+  /** Idempotent: deleting what is absent succeeds. With `id` only that instance is deleted, not another that has got its name since. */
+  deleteInstance: route("DELETE", "/api/instances/:name", {
+    auth: "gateway",
+    params: NameParams,
+    query: z.object({ id: z.string().max(128).optional() }),
+    reply: z.undefined(),
+    status: 204,
+  }),
   getInstance: route("GET", "/api/instances/:name", { auth: "gateway", params: NameParams, reply: InstanceView }),
-  listInstances: route("GET", "/api/instances", { auth: "gateway", reply: z.object({ instances: z.array(InstanceView) }) }),
+  /** With `ended` those too that ended by themselves a short while ago and that nobody has deleted since: who was not there to hear of it finds them. */
+  listInstances: route("GET", "/api/instances", {
+    auth: "gateway",
+    query: z.object({ ended: z.enum(["true", "false"]).default("false") }),
+    reply: z.object({ instances: z.array(InstanceView) }),
+  }),
   /** Begins a snapshot; its end is told by callback. A frozen sandbox is refused with 409 `sandbox_frozen`; a full queue, or
    * no memory to write it through, with 503; memory images beyond the node's quota with 507 `memory_quota_exceeded`. */
   snapshotInstance: route("POST", "/api/instances/:name/snapshot", {

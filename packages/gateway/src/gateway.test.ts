@@ -169,6 +169,27 @@ describe("creating instances", () => {
     expect(ok(await gateway.client.call(contract.listInstances)).instances).toEqual([]);
   });
 
+  it("names one that ended by itself to who asks for those, until it is deleted, after a restart too", async () => {
+    const { id } = ok(await create());
+    gateway.driver.exit(id, 3);
+    const ended = async () => ok(await gateway.client.call(contract.listInstances, { query: { ended: "true" } })).instances;
+    await expect.poll(ended, { timeout: 10_000 }).toMatchObject([{ id, name, state: "gone", exit: { exitCode: 3, reason: "exited" } }]);
+    expect(ok(await gateway.client.call(contract.listInstances)).instances).toEqual([]);
+    await node.kill(gateway);
+    gateway = await node.start();
+    expect(await ended()).toMatchObject([{ id, state: "gone", exit: { exitCode: 3 } }]);
+    ok(await gateway.client.call(contract.deleteInstance, { params: { name }, query: { id: "sbxother" } }));
+    expect(await ended()).toHaveLength(1);
+    ok(await gateway.client.call(contract.deleteInstance, { params: { name }, query: { id } }));
+    expect(await ended()).toEqual([]);
+  });
+
+  it("does not delete another that has got the name since, when it is told which is meant", async () => {
+    const { id } = ok(await create());
+    ok(await gateway.client.call(contract.deleteInstance, { params: { name }, query: { id: "sbxformer" } }));
+    expect(ok(await gateway.client.call(contract.listInstances)).instances).toMatchObject([{ id, state: "running" }]);
+  });
+
   it("says 500 when a sandbox cannot be freed, and frees it when asked again", async () => {
     ok(await create());
     for (let count = 0; count < 4; count++) node.host.failNext("destroy", "refuse");

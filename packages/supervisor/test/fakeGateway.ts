@@ -5,6 +5,7 @@ import {
   gateway as routes,
   TorporError,
   type InstanceEvent,
+  type InstanceExit,
   type InstanceState,
   type SnapshotBody,
   type SnapshotFailure,
@@ -80,6 +81,8 @@ export class FakeGateway {
   readonly #options: FakeGatewayOptions;
   readonly #pending = new Map<string, Pending>();
   readonly #events: InstanceEvent[] = [];
+  /** Ended by themselves, and not deleted since. */
+  readonly #ended = new Map<string, { readonly instance: FakeInstance; readonly exit: InstanceExit }>();
   readonly #listeners: (() => void)[] = [];
   #serial = 0;
 
@@ -95,6 +98,11 @@ export class FakeGateway {
 
   names(): string[] {
     return [...this.instances.keys()];
+  }
+
+  /** Those that ended by themselves, and that nobody has deleted since. */
+  endedNames(): string[] {
+    return [...this.#ended.keys()];
   }
 
   /** The files of a snapshot in flight are whole: tells the supervisor. */
@@ -136,6 +144,7 @@ export class FakeGateway {
   exit(name: string, exitCode: number | null, reason = "exited"): void {
     const instance = this.instance(name);
     this.instances.delete(name);
+    if (this.#isOurs) this.#ended.set(name, { instance, exit: { exitCode, reason } });
     this.#pending.delete(name);
     this.#giveBack(name);
     this.#event({ type: "exited", name, id: instance.id, exitCode, reason });
@@ -185,8 +194,10 @@ export class FakeGateway {
         if (isNew) await this.#options.host?.create(body.name, body.env);
         return { ...reply, ...this.startOf };
       }),
-      mount(routes.deleteInstance, async ({ params }) => {
+      mount(routes.deleteInstance, async ({ params, query }) => {
         this.log.push(`delete ${params.name}`);
+        this.#ended.delete(params.name);
+        if (query.id !== undefined && this.instances.has(params.name) && this.instances.get(params.name)?.id !== query.id) return undefined;
         const { imageId = null } = this.instances.get(params.name) ?? {};
         if (imageId !== null && this.images.get(imageId)?.state !== "stored") this.images.delete(imageId);
         if (this.instances.delete(params.name)) this.#options.host?.destroy(params.name);
@@ -216,7 +227,7 @@ export class FakeGateway {
       mount(routes.getInstance, async ({ params }) => this.#view(this.instance(params.name)) as never),
       mount(
         routes.listInstances,
-        async () => ({ instances: [...this.instances.values()].map((instance) => this.#view(instance)) }) as never,
+        async ({ query }) => ({ instances: [...this.#alive(), ...(query.ended === "true" ? this.#gone() : [])] }) as never,
       ),
       mount(routes.cancelSnapshot, async ({ params }) => {
         const instance = this.instances.get(params.name);
@@ -342,6 +353,14 @@ export class FakeGateway {
     instance.state = "running";
     this.#options.host?.thaw(instance.name);
     this.log.push(`thaw ${instance.name}`);
+  }
+
+  #alive() {
+    return [...this.instances.values()].map((instance) => this.#view(instance));
+  }
+
+  #gone() {
+    return [...this.#ended.values()].map(({ instance, exit }) => ({ ...this.#view(instance), state: "gone", exit }));
   }
 
   #view(instance: FakeInstance) {

@@ -20,6 +20,40 @@ describe("the supervisor is killed and started again", () => {
     expect(node.platform.status(runner.runId)).toBe("FINISHED");
   });
 
+  it("and a runner ended meanwhile: its run is told lost at once, as its sandbox's notes say whose it was", async () => {
+    await started();
+    const [runner, finished] = [await node.executing(), await node.executing()];
+    await finished.complete();
+    const runId = node.platform.trigger();
+    await node.clock.advance(10);
+    node.kill();
+    for (const name of node.gateway.names()) node.gateway.exit(name, 137, "killed: out of memory");
+    await node.start();
+    await node.clock.advance(500);
+    expect(node.platform.run(runner.runId).completions).toMatchObject([{ ok: false, error: { code: "TASK_PROCESS_OOM_KILLED" } }]);
+    expect(node.platform.run(runId).released).toEqual(["runner_ended_before_start"]);
+    expect(node.platform.run(finished.runId).completions).toHaveLength(1);
+    expect(node.gateway.endedNames()).toEqual([]);
+  });
+
+  it("and a runner ended meanwhile whose run another has got since: nothing is told", async () => {
+    await started();
+    const { runId, name, snapshotId } = await node.waiting();
+    node.kill();
+    node.gateway.exit(name, 1);
+    const checkpoint = { type: "COMPUTE" as const, location: "mem_elsewhere0" };
+    await node.platformLink.call(workerActions.completeSuspension, { params: { runId, snapshotId }, body: { success: true, checkpoint } });
+    node.platform.wake(runId);
+    await node.platformLink.call(workerActions.dequeue, { body: {} });
+    const handedOut = node.platform.latest(runId).snapshot.friendlyId;
+    await node.platformLink.call(workerActions.continueRun, { params: { runId, snapshotId: handedOut } });
+    await node.start();
+    await node.clock.advance(500);
+    expect(node.platform.status(runId)).toBe("EXECUTING");
+    expect(node.platform.run(runId)).toMatchObject({ completions: [], restoreOutcomes: [] });
+    expect(node.gateway.endedNames()).toEqual([]);
+  });
+
   it("while a sleep is pending: it is armed again by the waiting runner's polls, and no run stays awake for ever", async () => {
     await started();
     const runner = await node.waiting();

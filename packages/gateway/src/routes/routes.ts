@@ -32,16 +32,19 @@ export function gatewayRoutes(parts: RouteParts): Mounted[] {
 function instanceRoutes({ core, launcher, snapshotter }: RouteParts): Mounted[] {
   return [
     mount(contract.createInstance, async ({ body }) => await launcher.create(body)),
-    mount(contract.deleteInstance, async ({ params }) => {
+    mount(contract.deleteInstance, async ({ params, query }) => {
       const sandbox = core.table.find(params.name);
-      if (sandbox !== undefined) {
+      if (sandbox !== undefined && (query.id ?? sandbox.record.id) === sandbox.record.id) {
         await snapshotter.release(sandbox);
         await launcher.delete(sandbox);
       }
       return undefined;
     }),
     mount(contract.getInstance, async ({ params }) => await viewOf(core, core.table.live(params.name))),
-    mount(contract.listInstances, async () => ({ instances: await Promise.all(core.table.all().map((sandbox) => viewOf(core, sandbox))) })),
+    mount(contract.listInstances, async ({ query }) => {
+      const sandboxes = query.ended === "true" ? [...core.table.all(), ...core.table.ended()] : core.table.all();
+      return { instances: await Promise.all(sandboxes.map((sandbox) => viewOf(core, sandbox))) };
+    }),
     mount(contract.snapshotInstance, async ({ params, body }) => {
       const asked = body.extensions ?? [];
       const granted = EXTENSIONS.filter((extension) => asked.includes(extension));
@@ -114,7 +117,7 @@ async function instancesMemory({ driver, table }: Core): Promise<{ instancesMemo
 }
 
 async function viewOf(core: Core, { record }: Sandbox): Promise<InstanceView> {
-  const usage = await core.driver.usage(record.id);
+  const usage = record.state === "gone" ? undefined : await core.driver.usage(record.id);
   const { restoredFrom } = record;
   return {
     id: record.id,
@@ -128,6 +131,7 @@ async function viewOf(core: Core, { record }: Sandbox): Promise<InstanceView> {
     reservedImageId: restoredFrom !== null && core.memory.phase(restoredFrom) === "reserved" ? restoredFrom : null,
     memoryBytes: usage?.memoryBytes ?? null,
     processCount: usage?.processCount ?? null,
+    ...(record.exit === null ? {} : { exit: record.exit }),
   };
 }
 

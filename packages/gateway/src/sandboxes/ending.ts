@@ -44,7 +44,7 @@ export async function concludeExit(core: Core, sandbox: Sandbox): Promise<void> 
   if (sandbox.record.state === "gone" || sandbox.exit === null) return;
   const { id, name } = sandbox.record;
   const { exitCode, reason } = sandbox.exit;
-  await core.table.move(sandbox, "end");
+  await core.table.move(sandbox, "end", { exit: { exitCode, reason } });
   core.metrics.count("torpor_gateway_exits_total", { reason });
   core.log.info({ sandbox: id, name, exitCode, reason }, "a sandbox ended");
   core.events.push({ type: "exited", name, id, exitCode, reason });

@@ -216,6 +216,7 @@ export class Launcher {
       address: null,
       createdAtMs: clock.nowMs(),
       endedAtMs: null,
+      exit: null,
       snapshot: null,
       ...more,
     };

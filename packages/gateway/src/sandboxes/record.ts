@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { mkdir, readFile, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { InstanceState, MemoryImageId, RunnerId } from "@torpor/contracts";
+import { InstanceExit, InstanceState, MemoryImageId, RunnerId } from "@torpor/contracts";
 import type { Log } from "@torpor/observe";
 import { z } from "zod";
 import { writeWhole } from "../fileWrites.ts";
@@ -40,6 +40,8 @@ export const SandboxRecord = z.object({
   address: z.string().nullable(),
   createdAtMs: z.number(),
   endedAtMs: z.number().nullable(),
+  /** How it ended, when nobody had ended it. */
+  exit: InstanceExit.nullable().default(null),
   snapshot: PendingSnapshot.nullable(),
 });
 export type SandboxRecord = z.infer<typeof SandboxRecord>;

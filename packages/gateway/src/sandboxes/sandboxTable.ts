@@ -56,6 +56,11 @@ export class SandboxTable {
     return [...this.#byId.values()].filter((sandbox) => sandbox.record.state !== "gone");
   }
 
+  /** Those that ended by themselves, until somebody deletes them, or nobody did for long. */
+  ended(): Sandbox[] {
+    return [...this.#byId.values()].filter(({ record }) => record.state === "gone" && record.exit !== null);
+  }
+
   /** Takes the name at once and resolves when the record is on disk. The name must be free, or its owner gone. */
   async add(record: SandboxRecord): Promise<Sandbox> {
     const old = this.#byName.get(record.name);

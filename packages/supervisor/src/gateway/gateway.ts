@@ -35,16 +35,18 @@ export class Gateway {
     return this.#caller.call(routes.restoreSnapshot, { params: imageOf(imageId), body: { ...body, name: body.name as RunnerId } });
   }
 
-  remove(name: string) {
-    return this.#caller.call(routes.deleteInstance, { params: nameOf(name) });
+  /** With `id` only that one, not another that has got its name since. */
+  remove(name: string, id: string | null = null) {
+    return this.#caller.call(routes.deleteInstance, { params: nameOf(name), query: id === null ? {} : { id } });
   }
 
   instance(name: string) {
     return this.#caller.call(routes.getInstance, { params: nameOf(name), timeoutMs: SHORT_TIMEOUT_MS });
   }
 
+  /** Those that ended by themselves included, until they are removed. A gateway of another make may not name them. */
   instances() {
-    return this.#caller.call(routes.listInstances, { timeoutMs: SHORT_TIMEOUT_MS });
+    return this.#caller.call(routes.listInstances, { query: { ended: "true" }, timeoutMs: SHORT_TIMEOUT_MS });
   }
 
   snapshot(name: string, body: SnapshotBody) {

@@ -2,7 +2,8 @@
 //
 // T1  A sandbox that is not known here is taken in: after a restart, or when the answer to its creation was lost.
 // T2  A frozen one is never left frozen: the platform's latest word says whether it is destroyed, told of again, or thawed.
-// T3  A runner that the gateway does not have any more has ended, whether or not that was told.
+// T3  A runner that the gateway does not have any more has ended, whether or not that was told. So has one that ended while nobody
+//     here knew of it: if its run is still its own, the platform is told.
 // T4  A runner that holds no run and says nothing for long is removed; one that is not ours is forgotten, whatever it holds.
 import type { InstanceView } from "@torpor/contracts";
 import { withRetries, type CallOutcome } from "@torpor/http";
@@ -16,7 +17,7 @@ import type { Sleeper } from "../snapshot/sleeper.ts";
 import { holdsRun, judgeAdoption, readNotes, type SandboxNotes } from "./adoption.ts";
 import type { Endings } from "./endings.ts";
 import { isHearsay } from "./foundOut.ts";
-import type { Runner } from "./runner.ts";
+import { Runner, type RunnerFacts } from "./runner.ts";
 import type { Runners } from "./runners.ts";
 
 /** A sandbox that is being made is not in the gateway's list for a moment. */
@@ -68,7 +69,7 @@ export class Caretaker {
     if (listed.kind !== "ok") return false;
     const { instances } = listed.body;
     for (const { state, memoryBytes } of instances) if (state === "running" && memoryBytes !== null) this.#deps.onMemory(memoryBytes);
-    this.#missVanished(new Set(instances.map(({ name }) => name as string)));
+    this.#missVanished(new Set(instances.filter(({ state }) => state !== "gone").map(({ name }) => name as string)));
     this.#reapIdle();
     let complete = true;
     for (const instance of instances) {
@@ -86,10 +87,6 @@ export class Caretaker {
     const { platform, log } = this.#deps;
     const notes = readNotes(instance);
     if (notes === null || instance.state === "kept") return true; // kept: nobody's, until its memory image is restored
-    if (instance.state === "gone") {
-      await this.#deps.gateway.remove(instance.name);
-      return true;
-    }
     const latest = await platform.latest(notes.runId);
     if (latest.kind !== "ok") {
       if (isPassing(latest)) return false;
@@ -97,6 +94,7 @@ export class Caretaker {
       await this.#deps.gateway.remove(instance.name);
       return true;
     }
+    if (instance.state === "gone") return this.#missGone(instance, notes, holdsRun(notes, latest.body));
     const adoption = judgeAdoption(instance, notes, latest.body);
     log.info({ runnerId: instance.name, runId: notes.runId, state: instance.state, adoption: adoption.kind }, "found a sandbox");
     switch (adoption.kind) {
@@ -127,18 +125,9 @@ export class Caretaker {
 
   #takeIn(instance: InstanceView, notes: SandboxNotes, holds: boolean, latestId: string | null = null): Runner {
     const { runners } = this.#deps;
-    const { isRestored, isAhead, lineage, room, attemptNumber, serves } = notes;
     // It may have spoken under any of its names before it was found
-    for (const name of [instance.name, ...lineage]) if (isHearsay(runners.get(name) ?? NOBODY)) runners.remove(name);
-    const runner = runners.add({
-      name: instance.name,
-      room,
-      lineage,
-      restoredAt: isRestored ? notes.snapshotId : isAhead ? latestId : null, // the hand-out was not known when it was made ready
-      adopted: true,
-      attemptNumber,
-      serves,
-    });
+    for (const name of [instance.name, ...notes.lineage]) if (isHearsay(runners.get(name) ?? NOBODY)) runners.remove(name);
+    const runner = runners.add(runnerFacts(instance.name, notes, latestId));
     runners.located(runner, { instanceId: instance.id, address: instance.address });
     if (holds) {
       runner.snapshotId = notes.snapshotId;
@@ -167,6 +156,15 @@ export class Caretaker {
       .catch((error: unknown) => log.error({ err: error }, "a held sandbox could not be dealt with, unforeseen"));
   }
 
+  /** T3. It is not made known here first: nobody may take it for one that can be spoken to. */
+  #missGone({ id, name, exit }: InstanceView, notes: SandboxNotes, holds: boolean): true {
+    const runner = new Runner(runnerFacts(name, notes, null), this.#deps.clock.monotonicMs());
+    runner.instanceId = id;
+    if (holds) Object.assign(runner, { runId: notes.runId, snapshotId: notes.snapshotId });
+    void this.#deps.endings.ended(runner, exit ?? { exitCode: null, reason: "it had ended before anybody looked" });
+    return true;
+  }
+
   #missVanished(names: ReadonlySet<string>): void {
     const { runners, clock, endings } = this.#deps;
     const nowMs = clock.monotonicMs();
@@ -190,6 +188,13 @@ export class Caretaker {
     const { clock, random, stop } = this.#deps;
     return withRetries({ attempts: 20, baseMs: 100, maxMs: 5_000, clock, random, signal: stop, retryable: isPassing }, call);
   }
+}
+
+/** What its sandbox's notes say of a runner. `latestId`: the run's latest snapshot, when it is known to be the runner's own. */
+function runnerFacts(name: string, notes: SandboxNotes, latestId: string | null): RunnerFacts {
+  const { isRestored, isAhead, lineage, room, attemptNumber, serves } = notes;
+  const restoredAt = isRestored ? notes.snapshotId : isAhead ? latestId : null; // the hand-out was not known when it was made ready
+  return { name, room, lineage, restoredAt, adopted: true, attemptNumber, serves };
 }
 
 /** It was made ready ahead of time by somebody who did not live to call it, and has spoken up before it was found here. */

@@ -53,7 +53,7 @@ export class Endings {
     if (runId !== null) await this.#memoryIsDecided(runner, runId);
     this.#forget(runner);
     // Before anything is told: what is told may hand the run out again, to a sandbox of the same name.
-    await this.#remove(runner.name, FREE_NAME_ATTEMPTS);
+    await this.#remove(runner, FREE_NAME_ATTEMPTS);
     if (runId !== null) await this.#tell(runner, runId, end);
   }
 
@@ -77,13 +77,13 @@ export class Endings {
     const isOurs = this.#deps.runners.get(runner.name) === runner && (runner.instanceId !== null || runner.ahead !== null);
     this.#forget(runner);
     if (isOurs) this.#deps.runners.sendAway(runner.name);
-    await this.#remove(runner.name, REMOVE_ATTEMPTS);
+    await this.#remove(runner, REMOVE_ATTEMPTS);
   }
 
-  async #remove(name: string, attempts: number): Promise<void> {
+  async #remove({ name, instanceId }: Runner, attempts: number): Promise<void> {
     const { gateway, clock, random, stop } = this.#deps;
     await withRetries({ attempts, baseMs: 100, maxMs: 5_000, clock, random, signal: stop, retryable: isPassing }, () =>
-      gateway.remove(name),
+      gateway.remove(name, instanceId),
     );
   }
 
