@@ -129,7 +129,7 @@ function onExit(core: Core, snapshotter: Snapshotter, exit: SandboxExit): void {
   if (sandbox === undefined || sandbox.record.state === "gone") return;
   sandbox.exit ??= {
     exitCode: exit.exitCode,
-    reason: sandbox.record.state === "running" ? "exited" : `ended_while_${sandbox.record.state}`,
+    reason: exit.outOfMemory ? "out_of_memory" : sandbox.record.state === "running" ? "exited" : `ended_while_${sandbox.record.state}`,
   };
   if (sandbox.record.state === "freezing") snapshotter.onExit(sandbox);
   const imageId = sandbox.record.snapshot?.memoryImageId;

@@ -28,7 +28,7 @@ describe("a runner that dies", () => {
   it.each([
     [1, "exited", "TASK_PROCESS_EXITED_WITH_NON_ZERO_CODE"],
     [0, "exited", "TASK_PROCESS_EXITED_WITH_NON_ZERO_CODE"],
-    [137, "killed: out of memory", "TASK_PROCESS_OOM_KILLED"],
+    [null, "out_of_memory", "TASK_PROCESS_OOM_KILLED"],
     [139, "exited", "TASK_PROCESS_SIGSEGV"],
   ])(
     "while it executes (exit code %s, %s): its attempt fails with %s at once, to be retried by the task's own policy",

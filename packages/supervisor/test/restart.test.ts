@@ -27,7 +27,7 @@ describe("the supervisor is killed and started again", () => {
     const runId = node.platform.trigger();
     await node.clock.advance(10);
     node.kill();
-    for (const name of node.gateway.names()) node.gateway.exit(name, 137, "killed: out of memory");
+    for (const name of node.gateway.names()) node.gateway.exit(name, 137, "out_of_memory");
     await node.start();
     await node.clock.advance(500);
     expect(node.platform.run(runner.runId).completions).toMatchObject([{ ok: false, error: { code: "TASK_PROCESS_OOM_KILLED" } }]);

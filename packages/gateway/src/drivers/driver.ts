@@ -73,6 +73,8 @@ export interface SandboxExit {
   readonly id: SandboxId;
   /** Null when it cannot be known: killed, or ended while nobody watched. */
   readonly exitCode: number | null;
+  /** It was killed for want of memory. Unset where that cannot be known. */
+  readonly outOfMemory?: true;
 }
 
 export interface ComputeDriver extends Closable {

@@ -69,6 +69,17 @@ export function memoryLimitFile(cgroups: Cgroups, id: string): { readonly path: 
   return undefined;
 }
 
+/** Whether the host has killed something of the sandbox because its memory was used up. Known until the sandbox is destroyed. */
+export async function hasKilledForMemory(cgroups: Cgroups, id: string): Promise<boolean> {
+  if (cgroups.kind === "none") return false;
+  const file =
+    cgroups.kind === "v1"
+      ? join(ROOT, "memory", cgroups.parent, id, "memory.oom_control")
+      : join(ROOT, cgroups.parent, id, "memory.events");
+  const text = await readFile(file, "utf8").catch(() => "");
+  return Number(/^oom_kill (\d+)$/m.exec(text)?.[1] ?? 0) > 0;
+}
+
 /** What the sandbox's cgroup says; nulls where there is none. */
 export async function cgroupUsage(cgroups: Cgroups, id: string): Promise<SandboxUsage> {
   if (cgroups.kind === "none") return { memoryBytes: null, processCount: null };

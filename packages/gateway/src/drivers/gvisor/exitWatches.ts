@@ -5,16 +5,20 @@ import type { ExitWatch, Runsc } from "./runsc.ts";
 
 /** A watch that ends while the sandbox lives (it was killed, or the host was out of memory) is begun again after this time. */
 const REWATCH_MS = 500;
+/** Of a first process that was killed with signal 9. */
+const SIGKILLED = 137;
 
 export class ExitWatches {
   readonly #watches = new Map<SandboxId, ExitWatch>();
   readonly #runsc: Runsc;
   readonly #clock: Clock;
+  readonly #hasKilledForMemory: (id: SandboxId) => Promise<boolean>;
   #listener: (exit: SandboxExit) => void = () => undefined;
 
-  constructor(runsc: Runsc, clock: Clock) {
+  constructor(runsc: Runsc, clock: Clock, hasKilledForMemory: (id: SandboxId) => Promise<boolean>) {
     this.#runsc = runsc;
     this.#clock = clock;
+    this.#hasKilledForMemory = hasKilledForMemory;
   }
 
   listen(listener: (exit: SandboxExit) => void): void {
@@ -52,9 +56,11 @@ export class ExitWatches {
       this.#watches.delete(id);
       return this.watch(id);
     }
+    // Its task's process may have been killed for memory before, and its runner have ended in good order
+    const outOfMemory = (exitCode === null || exitCode === SIGKILLED) && (await this.#hasKilledForMemory(id));
     if (this.#watches.get(id) !== watch) return;
     this.#watches.delete(id);
-    this.#listener({ id, exitCode });
+    this.#listener({ id, exitCode, ...(outOfMemory ? { outOfMemory } : {}) });
   }
 
   async #isAlive(id: SandboxId): Promise<boolean> {

@@ -9,6 +9,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { makeRealHost, outputOf, tickAfter, until, whyNoGvisor, withProgram, type RealHost } from "../../testing/realHost.ts";
 import { leftoversOf } from "../../testing/leftovers.ts";
 import { PUBLIC_ADDRESS, startFakeInternet } from "../../testing/fakeInternet.ts";
+import type { SandboxExit } from "../driver.ts";
 import { startGvisorDriver, type GvisorDriver } from "./index.ts";
 
 const missing = await whyNoGvisor();
@@ -203,7 +204,7 @@ describe.skipIf(missing !== undefined)(`a gVisor sandbox${missing === undefined 
     expect(new Set(answers)).toEqual(new Set(['env {"TRIGGER_RUNNER_ID":"after"}']));
   });
 
-  it("is limited in memory: what grows over it is killed, and the machine is not", async () => {
+  it("is limited in memory: what grows over it is killed, which is told, and the machine is not", async () => {
     await open();
     const id = "sbxisobig";
     const outcome = await driver.create({
@@ -215,9 +216,9 @@ describe.skipIf(missing !== undefined)(`a gVisor sandbox${missing === undefined 
       metadata: {},
     });
     expect(outcome.kind).toBe("started");
-    const exited = new Promise<number | null>((resolve) => driver.onExit((exit) => resolve(exit.exitCode)));
+    const exited = new Promise<SandboxExit>((resolve) => driver.onExit(resolve));
     if (driver.warnings.length > 0) return expect(driver.warnings[0]).toContain("limits are not enforced");
-    expect(await exited).not.toBe(0);
+    expect(await exited).toMatchObject({ id, outOfMemory: true });
   });
 
   it("stands beside sandboxes of another plane on this machine, and neither sees the other", async () => {

@@ -10,7 +10,7 @@ import type { Log } from "@torpor/observe";
 import type { GuestReach } from "../driver.ts";
 import { claimBlock, releaseBlock } from "./addressBlock.ts";
 import { BUNDLE_RECIPE } from "./bundle.ts";
-import { detectCgroups, removeCgroups, type Cgroups, type CpuLimit } from "./cgroups.ts";
+import { detectCgroups, hasKilledForMemory, removeCgroups, type Cgroups, type CpuLimit } from "./cgroups.ts";
 import { exec } from "./exec.ts";
 import { ExitWatches } from "./exitWatches.ts";
 import { settleLeftovers } from "./leftovers.ts";
@@ -118,7 +118,7 @@ export async function assemble(options: GvisorOptions, { clock, log }: { clock: 
     cpuLimit: options.cpuLimit,
     sandboxesDir: paths.sandboxesDir,
     spareLinks: new SpareLinks(network, log),
-    watches: new ExitWatches(runsc, clock),
+    watches: new ExitWatches(runsc, clock, (id) => hasKilledForMemory(cgroups, id)),
     fingerprint: await fingerprint(options.runscBinary),
     warnings: cgroups.kind === "none" ? [`cpu, memory and process limits are not enforced: ${cgroups.why}`] : [],
     reach: reachOf(options.services),
