@@ -3,12 +3,11 @@ import { createHash } from "node:crypto";
 import { availableParallelism } from "node:os";
 import { totalmem } from "node:os";
 import { resolve } from "node:path";
-import { Secret } from "@torpor/kernel";
+import { GIB, Secret } from "@torpor/kernel";
 import { z } from "zod";
 import type { CpuLimit, ServiceSetting } from "./drivers/gvisor/index.ts";
 import { parseNodeKey } from "./snapshots/nodeKey.ts";
 
-const GIB = 1024 ** 3;
 /** A start waits for disks and processes half of its time; with more of them at once each takes longer and none ends sooner. */
 const STARTS_PER_CPU = 2;
 const MIN_STARTS = 4;

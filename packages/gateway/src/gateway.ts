@@ -84,7 +84,7 @@ export async function startGateway(config: GatewayConfig, dependencies: GatewayD
     warnings,
     close: once(async (options) => {
       core.events.close();
-      graph.launcher.close();
+      graph.starts.close();
       arrivals?.close();
       await Promise.all([graph.templates.close(), graph.spares.close()]);
       await server.close();

@@ -9,6 +9,7 @@ import { gatewayRoutes } from "./routes/routes.ts";
 import { concludeExit } from "./sandboxes/ending.ts";
 import { EventLog } from "./sandboxes/events.ts";
 import { Launcher } from "./sandboxes/launcher.ts";
+import { Starts } from "./sandboxes/starts.ts";
 import { RecordStore } from "./sandboxes/record.ts";
 import { SandboxTable } from "./sandboxes/sandboxTable.ts";
 import { Outbox, type Post } from "./snapshots/callback.ts";
@@ -32,7 +33,7 @@ export interface Graph {
   readonly core: Core;
   readonly outbox: Outbox;
   readonly snapshotter: Snapshotter;
-  readonly launcher: Launcher;
+  readonly starts: Starts;
   readonly templates: Templates;
   readonly spares: Spares;
   readonly routes: Mounted[];
@@ -73,16 +74,17 @@ export function createGraph(config: GatewayConfig, deps: GraphDeps): Graph {
   const spares: Spares = new Spares(core, templates, {
     max: config.maxSpares,
     isPlentiful: async () => hasMemoryToSpare(await measureRoom(gatewayDir(config.stateDir))),
-    isBusy: () => launcher.isStarting || core.staging.reservedBytes > 0,
+    isBusy: () => starts.isStarting || core.staging.reservedBytes > 0,
   });
   templates.onMade((image, machine) => spares.templateMade(image, machine));
-  const launcher = new Launcher(core, { maxStarts: config.maxStarts, maxWaitingStarts: 64, templates, spares });
+  const starts = new Starts(core, { maxStarts: config.maxStarts, maxWaitingStarts: 64, giveWay: () => spares.giveWay() });
+  const launcher = new Launcher(core, { starts, templates, spares });
   driver.onExit((exit) => {
     spares.ended(exit.id);
     onExit(core, snapshotter, exit);
   });
   const routes = gatewayRoutes({ core, launcher, snapshotter, spares, templates: templateRequests, stateDir: config.stateDir });
-  return { core, outbox, snapshotter, launcher, templates, spares, routes };
+  return { core, outbox, snapshotter, starts, templates, spares, routes };
 }
 
 /** The rest is for the database, task images, and what tasks write. */

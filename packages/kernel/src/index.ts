@@ -1,5 +1,6 @@
 export * from "./assertNever.ts";
 export * from "./backoff.ts";
+export * from "./bytes.ts";
 export * from "./clock.ts";
 export * from "./ids.ts";
 export * from "./limiter.ts";

@@ -7,6 +7,7 @@ import { NodeRoom } from "./dequeue/nodeRoom.ts";
 import { Gateway } from "./gateway/gateway.ts";
 import { deploymentIdOf, type WorkloadAddress } from "./launch/environment.ts";
 import { HandOffs } from "./launch/handOffs.ts";
+import { LaunchReports } from "./launch/launchReports.ts";
 import { Launcher } from "./launch/launcher.ts";
 import { Placer } from "./launch/placer.ts";
 import { Restorer } from "./launch/restorer.ts";
@@ -150,7 +151,7 @@ export function createLaunch(kit: Kit, { intents, waits }: Sleep, { endings }: C
     runners,
     intents,
     room,
-    timeline,
+    reports: new LaunchReports({ ...base, timeline }),
     address,
     deploymentIdFor,
     draining,

@@ -5,9 +5,9 @@
 //   S2  What certainly did not start is told apart from what may have.
 //   S3  A memory image is checked, then consumed, then run (L6). If it certainly did not run it is given back; else it is deleted (L7).
 import { TorporError, type CreateInstanceBody, type MemoryImageId, type RestoreBody } from "@torpor/contracts";
-import { Limiter, newIdBody } from "@torpor/kernel";
+import { gibToBytes, newIdBody } from "@torpor/kernel";
 import type { Core } from "../core.ts";
-import type { SandboxImage, SandboxSpec, StartOutcome } from "../drivers/driver.ts";
+import type { SandboxImage, SandboxSpec } from "../drivers/driver.ts";
 import { UNREADABLE } from "../snapshots/memoryImages.ts";
 import { isFree } from "../snapshots/frozenTier.ts";
 import { imageMismatch, whyTooSmall } from "../snapshots/manifest.ts";
@@ -16,23 +16,18 @@ import type { Spare, Spares } from "../templates/spares.ts";
 import type { Machine } from "../templates/templateKey.ts";
 import type { Templates } from "../templates/templates.ts";
 import { refuseImage, restoreImage, type Restoring } from "./restoring.ts";
-import { concludeExit, endSandbox } from "./ending.ts";
+import { endSandbox } from "./ending.ts";
 import { requestHash, type SandboxRecord } from "./record.ts";
 import type { Sandbox } from "./sandboxTable.ts";
+import type { Started, Starts } from "./starts.ts";
 
 export interface LauncherOptions {
-  /** Starts at once; each takes about a CPU second. */
-  readonly maxStarts: number;
-  /** Starts that wait for their turn; more are refused. */
-  readonly maxWaitingStarts: number;
+  readonly starts: Starts;
   readonly templates: Templates;
   readonly spares: Spares;
 }
 
-export interface StartReply {
-  readonly id: string;
-  readonly address: string | null;
-  readonly _timing?: Record<string, number>;
+export interface StartReply extends Started {
   readonly start?: FreshStart["start"];
   readonly start_reason?: string;
   readonly extensions?: string[];
@@ -41,35 +36,21 @@ export interface StartReply {
 /** Beyond the shared contract, for who asks by name: see `RestoreBody`. */
 const RESERVE = "reserve";
 
-const GIB = 1024 ** 3;
-const NEVER = new AbortController().signal;
-
 export class Launcher {
   readonly #core: Core;
   readonly #options: LauncherOptions;
-  readonly #limiter: Limiter;
-  #closed = false;
+  readonly #starts: Starts;
 
   constructor(core: Core, options: LauncherOptions) {
     this.#core = core;
     this.#options = options;
-    this.#limiter = new Limiter({ limit: options.maxStarts, maxWaiting: options.maxWaitingStarts });
-  }
-
-  /** Whether a sandbox is being started, or waits for its turn. */
-  get isStarting(): boolean {
-    return this.#limiter.runningCount > 0;
-  }
-
-  /** From now on nothing starts; what is starting goes on. */
-  close(): void {
-    this.#closed = true;
+    this.#starts = options.starts;
   }
 
   /** Starts a sandbox from an image (S1, S2). */
   async create(body: CreateInstanceBody): Promise<StartReply> {
     const hash = requestHash(["create", body]);
-    const repeated = await this.#repeat(body.name, hash);
+    const repeated = await this.#starts.repeated(body.name, hash);
     if (repeated !== undefined) return repeated;
     const image = await this.#core.images.find(body.image);
     const machine = { cpu: body.cpu, memoryGb: body.memory_gb };
@@ -95,7 +76,7 @@ export class Launcher {
       guestMetadata: {},
     });
     let how: Pick<FreshStart, "start" | "start_reason"> | undefined;
-    const reply = await this.#launch(record, async () => {
+    const reply = await this.#starts.launch(record, async () => {
       const fresh = { spec: specOf(record, image, body.env), machine, spare };
       const { outcome, ...rest } = await startFresh(this.#core, this.#options.templates, fresh);
       how = rest;
@@ -110,7 +91,7 @@ export class Launcher {
     const hash = requestHash(["restore", imageId, body]);
     const extensions = (body.extensions ?? []).filter((extension) => extension === RESERVE);
     const granted = extensions.length === 0 ? {} : { extensions };
-    const repeated = await this.#repeat(body.name, hash);
+    const repeated = await this.#starts.repeated(body.name, hash);
     if (repeated !== undefined) return { ...repeated, ...granted };
     const thawed = await this.#thaw(imageId, body, hash);
     if (thawed !== undefined) return { ...thawed, extensions: [...extensions, "thawed"] };
@@ -121,7 +102,7 @@ export class Launcher {
       .catch((error: unknown) => refuseImage(this.#core, imageId, `its task image cannot be used: ${(error as Error).message}`));
     const mismatch = imageMismatch(manifest, { fingerprint: driver.fingerprint, imageDigest: image.digest });
     if (mismatch !== undefined) return await refuseImage(this.#core, imageId, mismatch);
-    const small = whyTooSmall(manifest, Math.round(body.memory_gb * GIB));
+    const small = whyTooSmall(manifest, gibToBytes(body.memory_gb));
     if (small !== undefined) throw new TorporError("memory_image_refused", `Cannot restore ${imageId}: ${small}`); // it fits a larger one
     const machine = { cpu: body.cpu, memoryGb: body.memory_gb };
     const reply = await this.#options.spares.lend(image, machine, "wake", (spare) =>
@@ -150,7 +131,7 @@ export class Launcher {
       guestMetadata: body.metadata,
     });
     const spec = specOf(record, image, {});
-    return await this.#launch(record, () => {
+    return await this.#starts.launch(record, () => {
       spare?.use();
       return restoreImage(this.#core, { ...restoring, spec });
     });
@@ -161,8 +142,8 @@ export class Launcher {
     const { frozen, table, log } = this.#core;
     const kept = frozen.holderOf(imageId)?.record;
     if (kept === undefined) return undefined;
-    const isSame = kept.cpu === body.cpu && kept.memoryBytes === Math.round(body.memory_gb * GIB);
-    if (!isSame || this.#closed || !isFree(table, body.name)) return void (await frozen.drop(imageId, "other_machine"));
+    const isSame = kept.cpu === body.cpu && kept.memoryBytes === gibToBytes(body.memory_gb);
+    if (!isSame || this.#starts.isClosed || !isFree(table, body.name)) return void (await frozen.drop(imageId, "other_machine"));
     const { name, metadata, labels = kept.labels } = body;
     const renewal = { name, requestHash: hash, restoredFrom: imageId, labels, guestMetadata: metadata };
     const result = await frozen.thaw(imageId, renewal, body.extensions?.includes(RESERVE) === true);
@@ -181,23 +162,6 @@ export class Launcher {
     });
   }
 
-  /** The answer that this very request got, or undefined when it is new (S1). Waits for a start that is under way. */
-  async #repeat(name: SandboxRecord["name"], hash: string): Promise<StartReply | undefined> {
-    const known = this.#core.table.find(name);
-    if (known === undefined) return undefined;
-    if (known.record.requestHash !== hash) {
-      if (known.record.state === "gone") return undefined;
-      throw new TorporError(
-        "name_taken",
-        `Cannot use name ${name}: instance ${known.record.id} has it, and was asked for with another body`,
-        { param: "name" },
-      );
-    }
-    if (known.record.state === "starting") await known.serial.idle();
-    if (this.#core.table.find(name) !== known) return undefined; // that start failed and was forgotten
-    return { id: known.record.id, address: known.record.address };
-  }
-
   #newRecord(
     body: CreateInstanceBody | RestoreBody,
     hash: string,
@@ -212,7 +176,7 @@ export class Launcher {
       state: "starting",
       requestHash: hash,
       cpu: body.cpu,
-      memoryBytes: Math.round(body.memory_gb * GIB),
+      memoryBytes: gibToBytes(body.memory_gb),
       address: null,
       createdAtMs: clock.nowMs(),
       endedAtMs: null,
@@ -220,56 +184,6 @@ export class Launcher {
       snapshot: null,
       ...more,
     };
-  }
-
-  async #launch(record: SandboxRecord, start: () => Promise<StartOutcome>): Promise<StartReply> {
-    const { table, clock, metrics } = this.#core;
-    const how = record.restoredFrom === null ? "create" : "restore";
-    let full = await this.#core.room();
-    while (full !== undefined && ((await this.#core.frozen.dropOldest("pressure")) || (await this.#options.spares.giveWay())))
-      full = await this.#core.room();
-    if (full !== undefined) throw new TorporError("no_capacity", `Cannot start ${record.name}: ${full}`);
-    if (table.find(record.name)?.record.requestHash === record.requestHash) {
-      const repeated = await this.#repeat(record.name, record.requestHash); // the same came in while we looked at the image
-      if (repeated !== undefined) return repeated;
-    }
-    if (this.#closed) throw new TorporError("no_capacity", `Cannot start ${record.name}: this gateway is stopping`);
-    const startedMs = clock.monotonicMs();
-    // Taking the name and queueing the start happen before anything is awaited: nobody sees a `starting` one that is idle
-    const adding = table.add(record);
-    const sandbox = table.findById(record.id);
-    if (sandbox === undefined) return await adding.then(() => neverAdded(record));
-    return await sandbox.serial.run(async () => {
-      await adding;
-      const outcome = await this.#inTurn(sandbox, start);
-      metrics.count("torpor_gateway_starts_total", { how, outcome: outcome.kind });
-      metrics.observeMs("torpor_gateway_start_seconds", clock.monotonicMs() - startedMs, { how });
-      if (outcome.kind === "started") return await this.#started(sandbox, outcome);
-      if (outcome.kind === "unknown") await endSandbox(this.#core, sandbox);
-      await table.forget(sandbox);
-      throw startError(record, outcome);
-    });
-  }
-
-  /** A start that throws did not run: what was made ready for it is destroyed, and it is forgotten. */
-  async #inTurn(sandbox: Sandbox, start: () => Promise<StartOutcome>): Promise<StartOutcome> {
-    try {
-      const limited = await this.#limiter.run(NEVER, start);
-      if (limited.kind === "done") return limited.value;
-      return { kind: "refused", reason: "no_capacity", message: "too many starts are waiting on this node" };
-    } catch (error) {
-      await endSandbox(this.#core, sandbox);
-      await this.#core.table.forget(sandbox);
-      throw error;
-    }
-  }
-
-  async #started(sandbox: Sandbox, outcome: StartOutcome & { kind: "started" }): Promise<StartReply> {
-    const { id } = sandbox.record;
-    await this.#core.table.move(sandbox, "started", { address: outcome.address });
-    this.#core.log.info({ sandbox: id, name: sandbox.record.name, address: outcome.address, ...outcome.timingMs }, "a sandbox started");
-    if (sandbox.exit !== null) void sandbox.serial.run(() => concludeExit(this.#core, sandbox));
-    return { id, address: outcome.address, _timing: { ...outcome.timingMs } };
   }
 }
 
@@ -280,18 +194,4 @@ function idOf(spare: Spare | undefined): { readonly id?: string } {
 
 function specOf(record: SandboxRecord, image: SandboxImage, env: Readonly<Record<string, string>>): SandboxSpec {
   return { id: record.id, image, env, cpu: record.cpu, memoryBytes: record.memoryBytes, metadata: record.guestMetadata };
-}
-
-/** `add` refused the name, so its promise rejects and this is not reached. */
-function neverAdded(record: SandboxRecord): never {
-  throw new Error(`Cannot find sandbox ${record.id} right after it was added`);
-}
-
-function startError(record: SandboxRecord, outcome: Exclude<StartOutcome, { kind: "started" }>): TorporError {
-  if (outcome.kind === "unknown")
-    return new TorporError("sandbox_maybe_started", `Cannot tell whether ${record.name} ran: ${outcome.message}`);
-  if (outcome.reason === "no_capacity") return new TorporError("no_capacity", `Cannot start ${record.name}: ${outcome.message}`);
-  if (outcome.reason === "bad_image")
-    return new TorporError("request_unprocessable", `Cannot start ${record.name}: ${outcome.message}`, { param: "image" });
-  return new TorporError("sandbox_not_started", `Cannot start ${record.name}: ${outcome.message}`);
 }

@@ -1,7 +1,7 @@
 // Boots a sandbox that becomes a template and saves it. It is no instance: it has no name, nobody is told of it, and when this
 // process dies meanwhile the next one finds a sandbox that nobody knows, and destroys it.
 import { READY_LINE, REFUSED_LINE, ROLE_VARIABLE } from "@torpor/image";
-import { newIdBody, sleep } from "@torpor/kernel";
+import { gibToBytes, newIdBody, sleep } from "@torpor/kernel";
 import type { Core } from "../core.ts";
 import type { SandboxId, SandboxImage } from "../drivers/driver.ts";
 import type { TemplateFiles } from "./templateFiles.ts";
@@ -12,7 +12,6 @@ const READY_WITHIN_MS = 120_000;
 const LOOK_EVERY_MS = 50;
 /** Runs come first: under load a template that is made gets no more than this. */
 const MAX_CPU = 0.25;
-const BYTES_PER_GB = 1024 ** 3;
 
 export interface TemplateRequest {
   readonly key: string;
@@ -54,7 +53,7 @@ async function saveTemplate(core: MakerCore, request: TemplateRequest, dir: stri
       image,
       env: { [ROLE_VARIABLE]: "controller", TRIGGER_MACHINE_CPU: String(machine.cpu), TRIGGER_MACHINE_MEMORY: String(machine.memoryGb) },
       cpu: Math.min(machine.cpu, MAX_CPU),
-      memoryBytes: Math.round(machine.memoryGb * BYTES_PER_GB),
+      memoryBytes: gibToBytes(machine.memoryGb),
       metadata: {},
     });
     if (started.kind !== "started") throw new Error(`it did not start: ${started.message}`);

@@ -5,7 +5,7 @@
 //   P2  A spare is used once, by one sandbox, which has its id from then on. It knows nothing of whom it will be: what it is told, it is
 //       told when it is taken.
 //   P3  One that nobody knows (this process was killed) is destroyed by the next start, like every sandbox without a record.
-import { newIdBody, type Timer } from "@torpor/kernel";
+import { gibToBytes, newIdBody, type Timer } from "@torpor/kernel";
 import type { Core } from "../core.ts";
 import type { ComputeDriver, SandboxId, SandboxImage, StartOutcome } from "../drivers/driver.ts";
 import { Serial } from "../serial.ts";
@@ -51,7 +51,6 @@ const CHECK_MS = 5_000;
 const BACKOFF_MS = 60_000;
 /** Kinds that are remembered. Those beyond were started so long ago that others have the spares. */
 const MAX_KINDS = 64;
-const BYTES_PER_GB = 1024 ** 3;
 
 export class Spares {
   readonly #core: SparesCore;
@@ -202,7 +201,7 @@ export class Spares {
     const { clock, random, driver } = this.#core;
     const { image, machine } = kind;
     const id = `sbx${newIdBody(clock.nowMs(), random)}`;
-    const memoryBytes = Math.round(machine.memoryGb * BYTES_PER_GB);
+    const memoryBytes = gibToBytes(machine.memoryGb);
     const outcome = await driver.spare({ id, image, cpu: machine.cpu, memoryBytes });
     if (outcome.kind === "prepared") kind.prepared.push(id);
     else this.#failed(kind, outcome.message);

@@ -1,10 +1,10 @@
 // Templates as what memory images are a difference to: a sandbox that was cloned from one shares half of its pages with it.
+import { gibToBytes } from "@torpor/kernel";
 import { join } from "node:path";
 import type { FoundBase, SandboxKind } from "../snapshots/pageBases.ts";
 import type { TemplateManifest } from "./templateFiles.ts";
 
 const PAGES = "pages.img";
-const BYTES_PER_GB = 1024 ** 3;
 
 /** The template of the same image, and best of the same machine; undefined when there is none. Pure. */
 export function templateBase(
@@ -13,8 +13,7 @@ export function templateBase(
   { imageDigest, machine }: SandboxKind,
 ): FoundBase | undefined {
   const ofImage = manifests.filter((manifest) => manifest.imageDigest === imageDigest);
-  const isSame = ({ cpu, memoryGb }: TemplateManifest) =>
-    cpu === machine.cpu && Math.round(memoryGb * BYTES_PER_GB) === machine.memoryBytes;
+  const isSame = ({ cpu, memoryGb }: TemplateManifest) => cpu === machine.cpu && gibToBytes(memoryGb) === machine.memoryBytes;
   const manifest = ofImage.find(isSame) ?? ofImage[0];
   const pages = manifest?.files.find(({ name }) => name === PAGES);
   if (manifest === undefined || pages === undefined) return undefined;

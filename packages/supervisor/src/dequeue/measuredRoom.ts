@@ -1,4 +1,4 @@
-const GIB = 1024 ** 3;
+import { GIB } from "@torpor/kernel";
 
 /** What a node measures of its memory. */
 export interface MeasuredMemory {

@@ -1,4 +1,4 @@
-import type { Clock } from "@torpor/kernel";
+import { GIB, type Clock } from "@torpor/kernel";
 import { MACHINES, DEFAULT_MACHINE } from "@torpor/contracts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { fits } from "../launch/plan.ts";
@@ -6,7 +6,6 @@ import type { Room } from "../runners/runner.ts";
 import { measuredFreeGib, type MeasuredMemory } from "./measuredRoom.ts";
 import type { NodeCosts } from "../sleep/nodeCosts.ts";
 
-const GIB = 1024 ** 3;
 /** What must be free before a run is asked for: the size that a task has when it says nothing. */
 const SMALLEST: Room = { cpu: MACHINES[DEFAULT_MACHINE].cpu, memoryGib: MACHINES[DEFAULT_MACHINE].memory };
 

@@ -2,21 +2,19 @@
 //
 // A run that cannot be placed is always given back with its reason (L11): the platform puts it elsewhere at once, not
 // after a stall.
-import type { DequeuedMessage, TimelineEvent } from "@torpor/contracts";
+import type { DequeuedMessage } from "@torpor/contracts";
 import { assertNever, sleep, type Clock } from "@torpor/kernel";
-import { withRetries, type CallOutcome } from "@torpor/http";
-import type { Log, Metrics } from "@torpor/observe";
+import type { Log } from "@torpor/observe";
 import type { SupervisorConfig } from "../config.ts";
 import type { NodeRoom } from "../dequeue/nodeRoom.ts";
 import type { Gateway } from "../gateway/gateway.ts";
-import { isMissingRoute, isPassing, type Platform } from "../platform/platform.ts";
-import type { Timeline } from "../platform/timeline.ts";
 import type { Room, Runner } from "../runners/runner.ts";
 import type { Runners } from "../runners/runners.ts";
 import type { Intents } from "../snapshot/intents.ts";
 import { createMetadata, imageReference, runnerEnv, servedBy, type WorkloadAddress } from "./environment.ts";
 import type { HandOffs } from "./handOffs.ts";
 import { warmReadyInMs } from "./idleRunners.ts";
+import type { LaunchReports } from "./launchReports.ts";
 import { freshName } from "./names.ts";
 import type { Placer } from "./placer.ts";
 import { planLaunch, roomOf, type LaunchPlan } from "./plan.ts";
@@ -25,16 +23,9 @@ import type { Restorer } from "./restorer.ts";
 const ROOM_RECHECK_MS = 250;
 /** Well within the 60 s in which the platform expects a run to start. */
 const ROOM_WITHIN_MS = 15_000;
-const REPORT_ATTEMPTS = 8;
-
-/** How a run came to its runner, as its timeline says it and as metrics do. */
-const PLACED_KINDS = { "launch.warm": "warm", "launch.cloned": "clone", "launch.created": "cold", "launch.restored": "restore" } as const;
-type PlacedEvent = keyof typeof PLACED_KINDS;
-type Told = Pick<TimelineEvent, "reason" | "properties">;
 
 export interface LauncherDeps {
   readonly config: SupervisorConfig;
-  readonly platform: Platform;
   readonly gateway: Gateway;
   readonly placer: Placer;
   readonly restorer: Restorer;
@@ -42,11 +33,9 @@ export interface LauncherDeps {
   readonly runners: Runners;
   readonly intents: Intents;
   readonly room: NodeRoom;
-  readonly timeline: Timeline;
+  readonly reports: LaunchReports;
   readonly clock: Clock;
-  readonly random: () => number;
   readonly log: Log;
-  readonly metrics: Metrics;
   readonly address: () => WorkloadAddress;
   readonly deploymentIdFor: (message: DequeuedMessage) => Promise<string>;
   readonly draining: () => boolean;
@@ -115,7 +104,7 @@ export class Launcher {
         return await this.#create(message, plan);
       case "give_back":
         if (plan.reason === "node_full" && (await this.#roomAppears(message))) return await this.#carryOut(message, false);
-        return await this.#giveBack(message, plan.reason);
+        return await this.#deps.reports.givenBack(message, plan.reason);
       default:
         return assertNever(plan);
     }
@@ -133,7 +122,7 @@ export class Launcher {
     const handOff = (await handOffs?.offer(message)) ?? { kind: "none" };
     if (handOff.kind === "none" && !this.#hasBegunHere(message)) return await this.#carryOut(message, false);
     if (handOff.kind === "taken")
-      this.#tellPlaced("launch.warm", message, handOff.runnerId, clock.monotonicMs() - startedMs, { reason: "idle_runner" });
+      this.#deps.reports.placed("launch.warm", message, handOff.runnerId, clock.monotonicMs() - startedMs, { reason: "idle_runner" });
   }
 
   /** The platform has taken the run from whoever held it here: that one's intent dies with it, and its sandbox goes. */
@@ -174,13 +163,13 @@ export class Launcher {
         return outcome;
       },
     });
-    if (placement.kind === "failed") return await this.#giveBack(message, placement.reason, placement.message);
+    if (placement.kind === "failed") return await this.#deps.reports.givenBack(message, placement.reason, placement.message);
     const isClone = start.start === "clone";
     if (start.start !== planned.kind) room.templateChanged(message.image, roomOf(message), isClone);
     const tookMs = clock.monotonicMs() - startedMs;
     const reason = isClone ? (planned.kind === "clone" ? planned.reason : "no_idle_runner") : start.start_reason;
     const why = reason === undefined ? {} : { reason };
-    this.#tellPlaced(isClone ? "launch.cloned" : "launch.created", message, placement.name, tookMs, why);
+    this.#deps.reports.placed(isClone ? "launch.cloned" : "launch.created", message, placement.name, tookMs, why);
     const runner = runners.get(placement.name);
     if (runner === undefined) return; // it has exited already; whoever heard that has told the platform
     runners.located(runner, placement.sandbox);
@@ -204,47 +193,15 @@ export class Launcher {
   }
 
   async #restore(message: DequeuedMessage & { checkpoint: NonNullable<DequeuedMessage["checkpoint"]> }): Promise<void> {
-    const { restorer, gateway, timeline, metrics, log } = this.#deps;
-    const runId = message.run.friendlyId;
+    const { restorer, gateway } = this.#deps;
     const result = await restorer.restore(message);
     if (result.kind === "restored") {
-      this.#tellPlaced("launch.restored", message, result.runner.name, result.tookMs, { properties: result.steps ?? {} });
+      this.#deps.reports.placed("launch.restored", message, result.runner.name, result.tookMs, { properties: result.steps ?? {} });
       // Nobody can restore it again (L6), and nobody needs it any more (L7)
       if (result.continued) await gateway.removeImage(message.checkpoint.location);
       return;
     }
-    metrics.count("torpor_launches_total", { kind: "restore", outcome: result.reason });
-    log.warn({ runId, ...result }, "a run was not restored");
-    timeline.add(runId, { name: "launch.restore_failed", reason: result.reason, snapshotId: message.snapshot.friendlyId });
-    if (result.kind === "moved_on") return;
-    const { outcome, reason, message: text } = result;
-    await this.#report(message, () => this.#deps.platform.restoreOutcome(at(message), { outcome, reason, message: text }));
-  }
-
-  async #giveBack(message: DequeuedMessage, reason: string, text?: string): Promise<void> {
-    const { metrics, log, timeline, platform } = this.#deps;
-    const runId = message.run.friendlyId;
-    metrics.count("torpor_launches_total", { kind: "give_back", outcome: reason });
-    log.warn({ runId, reason, error: text }, "a run is given back");
-    timeline.add(runId, { name: "launch.given_back", reason, snapshotId: message.snapshot.friendlyId });
-    const isAsleep = message.checkpoint !== undefined;
-    await this.#report(message, () =>
-      isAsleep ? platform.restoreOutcome(at(message), { outcome: "requeue", reason }) : platform.release(at(message), reason),
-    );
-  }
-
-  /** Says it until it is heard. A platform of old has no such route: its own time-out must do. */
-  async #report(message: DequeuedMessage, call: () => Promise<CallOutcome<unknown>>): Promise<void> {
-    const { clock, random, stop, log } = this.#deps;
-    const runId = message.run.friendlyId;
-    const outcome = await withRetries(
-      { attempts: REPORT_ATTEMPTS, baseMs: 250, maxMs: 5_000, clock, random, signal: stop, retryable: isPassing },
-      call,
-    );
-    if (outcome.kind === "ok") return;
-    if (isMissingRoute(outcome))
-      log.info({ runId }, "the platform takes no report of a run that could not be placed; it will find out by its own time-out");
-    else log.warn({ runId, error: outcome.message }, "the platform did not take the report of a run that could not be placed");
+    await this.#deps.reports.notRestored(message, result);
   }
 
   async #roomAppears(message: DequeuedMessage): Promise<boolean> {
@@ -256,18 +213,4 @@ export class Launcher {
     }
     return false;
   }
-
-  #tellPlaced(name: PlacedEvent, message: DequeuedMessage, runnerId: string | undefined, tookMs: number, more: Told = {}): void {
-    const { metrics, timeline, log } = this.#deps;
-    const kind = PLACED_KINDS[name];
-    metrics.count("torpor_launches_total", { kind, outcome: "placed" });
-    metrics.observeMs("torpor_launch_seconds", tookMs, { kind });
-    log.info({ runId: message.run.friendlyId, runnerId, durationMs: Math.round(tookMs) }, name);
-    const by = runnerId === undefined ? {} : { runnerId };
-    timeline.add(message.run.friendlyId, { name, durationMs: tookMs, ...by, ...more, snapshotId: message.snapshot.friendlyId });
-  }
-}
-
-function at(message: DequeuedMessage): { runId: string; snapshotId: string } {
-  return { runId: message.run.friendlyId, snapshotId: message.snapshot.friendlyId };
 }

@@ -4,6 +4,7 @@
 // that is a share of the node's cpu for some time. A sandbox that is held is a share of the node's memory for some time. Where
 // both products are equal, is the break-even. It hardly depends on the size of the machine, since machines with more cpu have
 // more memory, too.
+import { GIB } from "@torpor/kernel";
 
 /** The node's machine, and what a waiting sandbox occupies of it. */
 export interface NodeSize {
@@ -84,7 +85,7 @@ export class NodeCosts {
   }
 }
 
-const ORDINARY: NodeSize = { cpuTotal: 2, memoryTotalBytes: 8 * 1024 ** 3 };
+const ORDINARY: NodeSize = { cpuTotal: 2, memoryTotalBytes: 8 * GIB };
 
 function clamped(breakEvenMs: number): number {
   return Math.min(MAX_BREAK_EVEN_MS, Math.max(MIN_BREAK_EVEN_MS, breakEvenMs));
