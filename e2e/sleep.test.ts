@@ -35,9 +35,9 @@ async function fallsAsleep(project: Deployed, runId: string): Promise<void> {
 
 describe.concurrent("a task that waits", () => {
   it("goes on at the very line with its memory, files and attempt number after a sleep without a process", async () => {
-    const runId = await nap.trigger("nap", { seconds: 15, slackSeconds: 60 });
+    const runId = await nap.trigger("nap", { seconds: 45, slackSeconds: 60 }); // a busy machine may take a dozen seconds to freeze it
     await fallsAsleep(nap, runId);
-    const run = await nap.untilEnded(runId);
+    const run = await nap.untilEnded(runId, 120_000);
     expect(run).toMatchObject({
       status: "COMPLETED",
       attemptCount: 1,
@@ -55,7 +55,7 @@ describe.concurrent("a task that waits", () => {
   });
 
   it("sleeps while its children sleep and gets their results in order", async () => {
-    const runId = await nap.trigger("parent", { seconds: 8 });
+    const runId = await nap.trigger("parent", { seconds: 15 });
     await fallsAsleep(nap, runId);
     const run = await nap.untilEnded(runId, 120_000);
     expect(run).toMatchObject({ status: "COMPLETED", output: { squares: [4, 9, 16, 25], sum: 54 } });
