@@ -5,28 +5,30 @@ import type {
   CompleteResult,
   DequeuedMessage,
   ExecutionResult,
-  MachineName,
   RestoreOutcomeBody,
   RunExecutionData,
   RunStatus,
   StartResult,
-  TaskRunError,
   TaskRunExecutionResult,
   TimelineEvent,
 } from "@torpor/contracts";
+import type {
+  BatchItem,
+  DeploymentInput,
+  DequeueOptions,
+  EnvironmentRef,
+  MetadataChange,
+  PageRequest,
+  RunFilter,
+  TriggerOptions,
+  WorkerRef,
+} from "./requests.ts";
+import type { BatchView, DeploymentView, Page, QueueView, RunView, TaskView, TimelineLine, TokenView } from "./views.ts";
+
+export type * from "./requests.ts";
+export type * from "./views.ts";
 
 // What the engine offers to the platform. Every operation is one transaction. Expected refusals are values.
-
-export type EnvironmentType = "PRODUCTION" | "STAGING" | "DEVELOPMENT" | "PREVIEW";
-
-/** On whose behalf a call is made: found from an API key. Nothing of another environment can be seen or touched through it. */
-export interface EnvironmentRef {
-  readonly id: string;
-  readonly slug: string;
-  readonly type: EnvironmentType;
-  readonly project: { readonly id: string; readonly ref: string; readonly slug: string; readonly name: string };
-  readonly organization: { readonly id: string; readonly slug: string; readonly name: string };
-}
 
 /** A refusal that the caller can mend; the http layer knows the status of each code. */
 export interface Refusal {
@@ -44,189 +46,7 @@ export interface Refusal {
   readonly param?: string;
 }
 
-export interface TriggerOptions {
-  readonly payload?: string;
-  readonly payloadType: string;
-  readonly parentRunId?: string;
-  readonly resumeParentOnCompletion?: boolean;
-  readonly lockToVersion?: string;
-  readonly queueName?: string;
-  readonly concurrencyKey?: string;
-  /** Due time; the caller has already turned "1h" into a date. */
-  readonly delayUntil?: Date;
-  readonly ttlSeconds?: number;
-  readonly idempotencyKey?: string;
-  readonly idempotencyKeyExpiresAt?: Date;
-  readonly machine?: MachineName;
-  readonly maxAttempts?: number;
-  readonly maxDurationSeconds?: number;
-  readonly metadata?: string;
-  readonly metadataType?: string;
-  readonly tags?: readonly string[];
-  readonly isTest?: boolean;
-  /** Seconds by which the run is put forward in its queue; negative puts it back. */
-  readonly priority?: number;
-  readonly traceContext?: Readonly<Record<string, unknown>>;
-  readonly annotations?: Readonly<Record<string, unknown>>;
-  /** Set by batches only. */
-  readonly batch?: { readonly id: string; readonly index: number };
-  /** `x-trigger-request-idempotency-key` of the call: a repeat of the same call within minutes answers the same run. */
-  readonly requestKey?: string;
-}
-
 export type TriggerOutcome = { readonly kind: "triggered"; readonly runId: string; readonly isCached: boolean } | Refusal;
-
-/** Everything that `runs retrieve`, `runs list` and the dashboard show. Ids are friendly. */
-export interface RunView {
-  readonly id: string;
-  readonly status: RunStatus;
-  readonly executionStatus: string;
-  readonly taskIdentifier: string;
-  readonly queueName: string;
-  readonly concurrencyKey: string | null;
-  readonly version: string | null;
-  readonly idempotencyKey: string | null;
-  readonly isTest: boolean;
-  readonly createdAt: Date;
-  readonly updatedAt: Date;
-  readonly queuedAt: Date | null;
-  readonly startedAt: Date | null;
-  readonly completedAt: Date | null;
-  readonly delayUntil: Date | null;
-  readonly expiredAt: Date | null;
-  readonly ttlSeconds: number | null;
-  readonly tags: readonly string[];
-  readonly attemptNumber: number;
-  readonly maxAttempts: number | null;
-  readonly machine: string;
-  readonly priority: number;
-  readonly durationMs: number;
-  readonly payload: string | null;
-  readonly payloadType: string;
-  readonly output: string | null;
-  readonly outputType: string | null;
-  readonly error: TaskRunError | null;
-  readonly metadata: string | null;
-  readonly metadataType: string;
-  readonly batchId: string | null;
-  readonly parentRunId: string | null;
-  readonly rootRunId: string | null;
-  readonly depth: number;
-  readonly triggerFunction: "trigger" | "triggerAndWait" | "batchTrigger" | "batchTriggerAndWait";
-}
-
-/** One line of a run's history: engine snapshots, and what nodes told about freezing and restoring, in the order of time. */
-export interface TimelineLine extends TimelineEvent {
-  readonly source: "engine" | "node";
-}
-
-export interface TokenView {
-  readonly id: string;
-  /** Body of the callback address's hash is made over this. */
-  readonly internalId: string;
-  readonly status: "WAITING" | "COMPLETED" | "TIMED_OUT";
-  readonly createdAt: Date;
-  readonly completedAt: Date | null;
-  readonly timeoutAt: Date | null;
-  readonly idempotencyKey: string | null;
-  readonly tags: readonly string[];
-  readonly output: string | null;
-  readonly outputType: string | null;
-  readonly outputIsError: boolean;
-}
-
-export interface BatchView {
-  readonly id: string;
-  readonly status: "PENDING" | "PROCESSING" | "COMPLETED" | "PARTIAL_FAILED" | "ABORTED";
-  readonly runCount: number;
-  readonly runIds: readonly string[];
-  readonly idempotencyKey: string | null;
-  readonly createdAt: Date;
-  readonly updatedAt: Date;
-  readonly completedAt: Date | null;
-  readonly errors: readonly { readonly index: number; readonly error: string; readonly code: string | null }[];
-}
-
-export interface BatchItem {
-  readonly index: number;
-  readonly task: string;
-  readonly options: TriggerOptions;
-  /** Set when the caller found that the item cannot be triggered (too large, options that make no sense): it becomes a failed run with this error. */
-  readonly failure?: { readonly code: string; readonly message: string };
-}
-
-export interface TaskDeclaration {
-  readonly id: string;
-  readonly filePath: string;
-  readonly exportName?: string;
-  readonly queueName?: string;
-  readonly machine?: MachineName;
-  readonly maxDurationSeconds?: number;
-  /** The SDK's retry options as the manifest holds them: maxAttempts, minTimeoutInMs, factor, …, outOfMemory. */
-  readonly retry?: Readonly<Record<string, unknown>>;
-  readonly ttlSeconds?: number;
-  readonly triggerSource?: string;
-}
-
-/** A task of the current deployment. */
-export interface TaskView {
-  readonly id: string;
-  readonly filePath: string;
-  readonly exportName: string | null;
-  readonly queueName: string;
-  readonly machine: string | null;
-}
-
-export interface QueueDeclaration {
-  readonly name: string;
-  readonly concurrencyLimit?: number;
-}
-
-export interface DeploymentInput {
-  readonly imageReference: string;
-  readonly contentHash: string;
-  readonly runtime: string;
-  readonly sdkVersion: string;
-  readonly cliVersion: string;
-  readonly tasks: readonly TaskDeclaration[];
-  readonly queues: readonly QueueDeclaration[];
-}
-
-export interface DeploymentView {
-  readonly id: string;
-  readonly shortCode: string;
-  readonly version: string;
-  readonly status: "PENDING" | "DEPLOYED" | "FAILED";
-  readonly imageReference: string | null;
-  readonly contentHash: string;
-  readonly isCurrent: boolean;
-  readonly createdAt: Date;
-  readonly error: string | null;
-}
-
-export interface QueueView {
-  readonly id: string;
-  readonly name: string;
-  readonly type: "task" | "custom";
-  readonly running: number;
-  readonly queued: number;
-  readonly paused: boolean;
-  readonly concurrencyLimit: number | null;
-}
-
-/** Who asks on the worker side. */
-export interface WorkerRef {
-  readonly workerGroupId: string;
-  readonly instanceName: string;
-  readonly runnerId?: string;
-}
-
-export interface DequeueOptions {
-  readonly maxResources?: { readonly cpu: number; readonly memory: number };
-  /** How long to wait for a run when there is none. */
-  readonly waitMs: number;
-  readonly signal: AbortSignal;
-}
 
 export type SuspensionOutcome =
   | { readonly kind: "accepted"; readonly checkpointId: string }
@@ -234,27 +54,6 @@ export type SuspensionOutcome =
   | { readonly kind: "discarded"; readonly reason: string }
   | { readonly kind: "noted" }
   | Refusal;
-
-export interface Page<T> {
-  readonly items: readonly T[];
-  readonly next: string | null;
-  readonly previous: string | null;
-}
-
-export interface RunFilter {
-  readonly statuses?: readonly RunStatus[];
-  readonly taskIdentifiers?: readonly string[];
-  readonly tags?: readonly string[];
-  readonly batchId?: string;
-  readonly createdAfter?: Date;
-  readonly createdBefore?: Date;
-}
-
-export interface PageRequest {
-  readonly size: number;
-  readonly after?: string;
-  readonly before?: string;
-}
 
 /** Calls of SDK users, scoped to an environment. */
 export interface EngineForEnvironment {
@@ -344,21 +143,6 @@ export interface EngineForEnvironment {
   /** Tasks of the current deployment, by id; none when nothing is deployed. */
   listTasks(env: EnvironmentRef): Promise<readonly TaskView[]>;
 }
-
-export interface MetadataChange {
-  readonly metadata?: Readonly<Record<string, unknown>>;
-  readonly operations?: readonly MetadataOperation[];
-  readonly parentOperations?: readonly MetadataOperation[];
-  readonly rootOperations?: readonly MetadataOperation[];
-}
-
-export type MetadataOperation =
-  | { readonly type: "set"; readonly key: string; readonly value: unknown }
-  | { readonly type: "delete"; readonly key: string }
-  | { readonly type: "append"; readonly key: string; readonly value: unknown }
-  | { readonly type: "remove"; readonly key: string; readonly value: unknown }
-  | { readonly type: "increment"; readonly key: string; readonly value: number }
-  | { readonly type: "update"; readonly value: Readonly<Record<string, unknown>> };
 
 /** Calls of nodes. Each names the snapshot that it believes in; a stale one is refused without effect (L8). */
 export interface EngineForWorkers {
