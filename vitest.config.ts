@@ -5,6 +5,7 @@ export default defineConfig({
   test: {
     testTimeout: 60_000,
     hookTimeout: 120_000,
+    expect: { poll: { timeout: 20_000 } }, // what is waited for comes when it comes, on a busy machine too
     globalSetup: ["packages/testkit/src/vitestPostgres.ts"],
     projects: [
       {

@@ -117,7 +117,7 @@ export class TestNode {
     const fresh = (): string | undefined => this.gateway.names().find((one) => !before.has(one));
     await this.clock.advance(10);
     // Signing a token is done by another thread, which our clock does not move.
-    for (let round = 0; fresh() === undefined && round < 200; round++) await new Promise((resolve) => setTimeout(resolve, 5));
+    for (let round = 0; fresh() === undefined && round < 4_000; round++) await new Promise((resolve) => setTimeout(resolve, 5));
     const name = fresh();
     if (name === undefined) throw new Error("no sandbox was made");
     const runner = new TestRunner(this, runId, name);

@@ -182,7 +182,7 @@ async function run(
       if (options.closeStdin === true) child.stdin.end();
     });
   }
-  const timer = setTimeout(() => child.kill("SIGKILL"), 20_000);
+  const timer = setTimeout(() => child.kill("SIGKILL"), 50_000);
   const code = await new Promise<number | null>((resolve) => void child.once("exit", resolve));
   clearTimeout(timer);
   return { code, output, tookMs: performance.now() - askedAtMs };

@@ -126,7 +126,7 @@ export async function startWire(options: WireOptions = {}): Promise<Wire> {
 }
 
 /** Waits until something holds, and fails when it does not in time. */
-export async function until(what: string, holds: () => boolean, withinMs = 10_000): Promise<void> {
+export async function until(what: string, holds: () => boolean, withinMs = 30_000): Promise<void> {
   const endMs = performance.now() + withinMs;
   while (!holds()) {
     if (performance.now() > endMs) throw new Error(`not within ${withinMs} ms: ${what}`);

@@ -77,7 +77,7 @@ async function idle(controllerId: string, change: Record<string, string> = {}): 
   return { taken, leave: () => gone.abort() };
 }
 
-async function until(holds: () => boolean, withinMs = 2_000): Promise<void> {
+async function until(holds: () => boolean, withinMs = 20_000): Promise<void> {
   const endMs = performance.now() + withinMs;
   while (!holds() && performance.now() < endMs) await new Promise((resolve) => setTimeout(resolve, 2));
 }

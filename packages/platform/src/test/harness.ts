@@ -209,15 +209,15 @@ export function pathOf(route: unknown, params: Record<string, string>): string {
   return (route as Route).path.replace(/:(\w+)/g, (_match, name: string) => encodeURIComponent(params[name] ?? ""));
 }
 
-/** Asks until the answer is there, or fails after 5 s. */
+/** Asks until the answer is there, or fails after 30 s. */
 export async function eventually<T>(what: string, ask: () => Promise<T | undefined>): Promise<T> {
-  const deadlineMs = performance.now() + 5000;
+  const deadlineMs = performance.now() + 30_000;
   while (performance.now() < deadlineMs) {
     const answer = await ask();
     if (answer !== undefined) return answer;
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
-  throw new Error(`waited 5 s in vain for ${what}`);
+  throw new Error(`waited 30 s in vain for ${what}`);
 }
 
 /** Cancels every run that earlier tests have left behind, so that the next one to be handed out is the test's own. */
