@@ -62,7 +62,7 @@ const SLEEP: readonly Guard[] = [
     id: "L1",
     guard: "nobody is frozen amid a request of his own",
     file: `${SUPERVISOR}/snapshot/waits.ts`,
-    find: "while (runners.openRequestsOf(runner) > 0) {",
+    find: "while (runners.openRequestsOf(intent.runnerId) > 0) {",
     replace: "while (false) {",
     test: { file: `${TEST}/sleep.test.ts`, name: "waits for an open request of the runner before it freezes it" },
   },

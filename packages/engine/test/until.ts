@@ -8,6 +8,8 @@ export interface UntilOptions {
   readonly pollMs?: number;
 }
 
+/** A busy machine takes its time. */
+const LIMIT_MS = 20_000;
 const POLL_MS = 3;
 const STEP_MS = 10;
 
@@ -18,11 +20,11 @@ export async function until<T>(
   probe: () => Promise<T> | T,
   options: UntilOptions = {},
 ): Promise<NonNullable<T>> {
-  const deadlineMs = performance.now() + (options.limitMs ?? 5_000);
+  const deadlineMs = performance.now() + (options.limitMs ?? LIMIT_MS);
   for (;;) {
     const value = await probe();
     if (value !== undefined && value !== null && value !== false) return value;
-    if (performance.now() > deadlineMs) throw new Error(`Waited ${options.limitMs ?? 5_000} ms in vain until ${what}`);
+    if (performance.now() > deadlineMs) throw new Error(`Waited ${options.limitMs ?? LIMIT_MS} ms in vain until ${what}`);
     if (clock instanceof ManualClock) await clock.advance(options.stepMs ?? STEP_MS);
     await sleep(systemClock, options.pollMs ?? POLL_MS);
   }

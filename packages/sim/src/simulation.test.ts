@@ -81,6 +81,8 @@ describe("simulation", () => {
     ["a run that was handed to a supervisor that died was missed before its engine could miss it (the check of L12)", "mixed", 11486],
     ["a run that ended itself just before it was continued, handed out ahead of its wait's end, was started over (L11)", "calm", 18],
     ["a run that ended itself while its continue was waited for, restored in the ordinary way, was started over (L11)", "calm", 94],
+    ["a runner whose sandbox was found while it had a request open was frozen amid that (L1)", "mixed", 59132],
+    ["a late copy of an earlier start was to end the wait that came after it (the check of L1)", "mixed", 125132],
   ])("holds where it once did not: %s", { timeout: LONG_MS }, async ([, profile, seed]) => {
     expect(await failuresOf(seed, 1, profile)).toEqual([]);
   });

@@ -82,6 +82,20 @@ describe("a waiting run falls asleep", () => {
     await node.clock.advance(200);
     expect(node.gatewayLink.countOf(gateway.snapshotInstance)).toBe(1);
   });
+
+  it("waits for it, too, when it learns more of the runner meanwhile", async () => {
+    await started();
+    const runner = await node.waiting();
+    const done = node.core.trackRequest({ "x-trigger-workload-runner-id": runner.claim }, "127.0.0.1");
+    await node.clock.advance(4_500);
+    const room = { cpu: 1, memoryGib: 1 };
+    node.core.runners.add({ name: runner.name, room, lineage: [], restoredAt: null, adopted: true, attemptNumber: 1 }); // as when its sandbox is found
+    await node.clock.advance(1_000);
+    expect(node.gatewayLink.countOf(gateway.snapshotInstance)).toBe(0);
+    done();
+    await node.clock.advance(200);
+    expect(node.gatewayLink.countOf(gateway.snapshotInstance)).toBe(1);
+  });
 });
 
 describe("the wait ends at any moment of the sleep (L1, L4)", () => {

@@ -71,8 +71,11 @@ export class FreezeCheck {
     const known = this.#of(process, runId);
     if (RUNNER_CALLS.has(name)) this.#saw(process, runId, snapshotId, "its runner");
     if (!ENDS_WAIT.has(name)) return;
+    if (snapshotId < (known.ended.get(runnerId) ?? "")) return; // a late copy of an earlier call ends nothing that came after it
     known.ended.set(runnerId, snapshotId);
-    if (known.freezing?.runnerId === runnerId) this.#mustUndo(process, runId, `${runnerId} has ended its wait`);
+    const { freezing } = known;
+    if (freezing?.runnerId === runnerId && snapshotId >= freezing.snapshotId)
+      this.#mustUndo(process, runId, `${runnerId} has ended its wait`);
   }
 
   /** A freeze that was refused needs no undoing. */

@@ -88,7 +88,7 @@ export const SUPERVISOR_MUTANTS: readonly Mutant[] = [
     guard: "nobody is frozen amid a request of his own",
     laws: ["L1"],
     file: "supervisor/src/snapshot/waits.ts",
-    find: "while (runners.openRequestsOf(runner) > 0) {",
+    find: "while (runners.openRequestsOf(intent.runnerId) > 0) {",
     replace: "while (false) {",
     profile: "givingUp",
   },

@@ -63,9 +63,9 @@ export class Runners {
     return () => void this.#open.delete(request);
   }
 
-  /** How many requests of a runner are not answered yet. */
-  openRequestsOf(runner: Runner): number {
-    return [...this.#open].filter(({ whose }) => whose() === runner).length;
+  /** How many requests of the runner of this name are not answered yet, those included that came before its sandbox was found. */
+  openRequestsOf(name: string): number {
+    return [...this.#open].filter(({ whose }) => whose()?.name === name).length;
   }
 
   /** The runner that answers to a name now. */

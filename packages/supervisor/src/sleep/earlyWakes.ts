@@ -97,7 +97,7 @@ export class EarlyWakes {
       await this.#dismiss(entry, runner, "other_image");
       return null;
     }
-    if (this.#deps.runners.openRequestsOf(runner) === 0 && !(await this.#lives(runner))) {
+    if (this.#deps.runners.openRequestsOf(runner.name) === 0 && !(await this.#lives(runner))) {
       await this.#dismiss(entry, runner, "died");
       return null;
     }

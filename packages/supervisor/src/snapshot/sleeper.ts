@@ -96,12 +96,13 @@ export class Sleeper {
 
   async #inTurn(intent: Intent): Promise<void> {
     intent.move("check", { state: "checking" });
-    const runner = this.#deps.runners.get(intent.runnerId);
-    if (runner === undefined) return this.#fail(intent, "sandbox_gone");
+    if (this.#deps.runners.get(intent.runnerId) === undefined) return this.#fail(intent, "sandbox_gone");
     if (!(await this.#stillWaits(intent))) return;
-    const quiet = await untilQuiet(this.#deps, intent, runner);
+    const quiet = await untilQuiet(this.#deps, intent);
     if (quiet === "busy") this.#fail(intent, "runner_busy");
     if (quiet !== "quiet") return;
+    const runner = this.#deps.runners.get(intent.runnerId); // more may be known of it by now than when it was looked up before
+    if (runner === undefined) return this.#fail(intent, "sandbox_gone");
     const stopHeartbeats = heartbeatFor(intent, this.#deps);
     try {
       const image = await this.#freeze(intent, runner);

@@ -1,5 +1,4 @@
 import { sleep, type Clock } from "@torpor/kernel";
-import type { Runner } from "../runners/runner.ts";
 import type { Runners } from "../runners/runners.ts";
 import type { ExpectedCallback, SnapshotResult } from "./callbacks.ts";
 import type { Intent } from "./intent.ts";
@@ -11,10 +10,9 @@ const QUIET_WITHIN_MS = 5_000;
 export async function untilQuiet(
   { clock, runners }: { readonly clock: Clock; readonly runners: Runners },
   intent: Intent,
-  runner: Runner,
 ): Promise<"quiet" | "busy" | "canceled"> {
   const untilMs = clock.monotonicMs() + QUIET_WITHIN_MS;
-  while (runners.openRequestsOf(runner) > 0) {
+  while (runners.openRequestsOf(intent.runnerId) > 0) {
     if (clock.monotonicMs() > untilMs) return "busy";
     await sleep(clock, QUIET_POLL_MS, intent.signal);
     if (intent.signal.aborted) return "canceled";
