@@ -130,7 +130,7 @@ export class SimNode {
   }
 
   startGateway(): void {
-    if (this.#gateway !== null) return;
+    if ((this.#gateway ?? this.#starting) !== null) return; // it has locked its folder from its first moment on
     const process = this.process("gateway");
     const graph = createGraph(gatewayConfig(this.#context.settings, this.name), {
       ...this.#deps(process),
