@@ -1,6 +1,6 @@
 import { workerActions, gateway } from "@torpor/contracts";
 import { afterEach, describe, expect, it } from "vitest";
-import { TestNode, type NodeOptions } from "./node.ts";
+import { TestNode, TestRunner, type NodeOptions } from "./node.ts";
 
 let node: TestNode;
 afterEach(() => node.kill());
@@ -192,6 +192,42 @@ describe("the supervisor is killed and started again", () => {
     expect(await runner.since()).toEqual(["EXECUTING"]);
     expect(await runner.since()).toEqual([]);
     expect(node.core.runners.holderOf(runner.runId)?.name).toBe(node.gateway.names()[0]);
+  });
+
+  it("a runner that fell due to sleep before its sandbox was found is not frozen amid a request when it is found (L1)", async () => {
+    await started();
+    const runner = await node.waiting();
+    node.gatewayLink.failNext(gateway.listInstances, "refuse_connection");
+    await node.restart();
+    await runner.suspend();
+    const answered = node.core.trackRequest({ "x-trigger-workload-runner-id": runner.claim }, runner.remoteAddress);
+    await node.clock.advance(6_000);
+    await node.core.caretaker.look();
+    await node.clock.advance(1_000);
+    expect(node.gatewayLink.countOf(gateway.snapshotInstance)).toBe(0);
+    answered();
+    await node.clock.advance(1_000);
+    expect(node.platform.status(runner.runId)).toBe("SUSPENDED");
+  });
+
+  it("a runner that began its attempt while its sandbox was found and then ends: its run is told lost at once", async () => {
+    await started();
+    const before = node.gateway.names();
+    const runId = node.platform.trigger();
+    await node.clock.advance(10);
+    const name = node.gateway.names().find((one) => !before.includes(one)) ?? "";
+    node.kill();
+    const accepted = Promise.withResolvers<void>();
+    node.platformLink.failNext(workerActions.startAttempt, { hold: accepted.promise });
+    const begun = new TestRunner(node, runId, name).start();
+    await node.clock.advance(10);
+    await node.start();
+    accepted.resolve();
+    await node.clock.advance(10);
+    expect(await begun).toMatchObject({ kind: "ok" });
+    node.gateway.exit(name, 137, "out_of_memory");
+    await node.clock.advance(500);
+    expect(node.platform.run(runId).completions).toMatchObject([{ ok: false, error: { code: "TASK_PROCESS_OOM_KILLED" } }]);
   });
 
   it("a sandbox of a run that the platform does not know is removed", async () => {

@@ -125,14 +125,12 @@ export class Caretaker {
 
   #takeIn(instance: InstanceView, notes: SandboxNotes, holds: boolean, latestId: string | null = null): Runner {
     const { runners } = this.#deps;
-    // It may have spoken under any of its names before it was found
-    for (const name of [instance.name, ...notes.lineage]) if (isHearsay(runners.get(name) ?? NOBODY)) runners.remove(name);
-    const runner = runners.add(runnerFacts(instance.name, notes, latestId));
+    // It may have spoken under an earlier name before it was found
+    for (const name of notes.lineage) if (isHearsay(runners.get(name) ?? NOBODY)) runners.remove(name);
+    const runner = runners.found(runnerFacts(instance.name, notes, latestId));
     runners.located(runner, { instanceId: instance.id, address: instance.address });
-    if (holds) {
-      runner.snapshotId = notes.snapshotId;
-      runners.bind(runner, notes.runId);
-    }
+    if (holds && !runner.hadRun) runners.bind(runner, notes.runId); // else it has said itself which run it has, or has no more
+    if (runner.runId === notes.runId) runner.snapshotId ??= notes.snapshotId;
     return runner;
   }
 

@@ -64,11 +64,11 @@ export function lastSeenAt(runner: Pick<Runner, "snapshotId" | "restoredAt">): s
 /** One runner. Plain facts that the registry and the workload server keep up to date; no rule lives here. */
 export class Runner {
   readonly name: string;
-  readonly room: Room;
-  readonly lineage: readonly string[];
+  room: Room;
+  lineage: readonly string[];
   restoredAt: string | null;
   readonly adopted: boolean;
-  readonly serves: Served | undefined;
+  serves: Served | undefined;
   attemptNumber: number | null;
   /** The task that its run is of; null until its start was answered, and after some restarts of this process. */
   taskId: string | null = null;

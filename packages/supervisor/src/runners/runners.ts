@@ -52,6 +52,19 @@ export class Runners {
     return runner;
   }
 
+  /**
+   * The runner of a sandbox that is found. Who has spoken before that stays the same `Runner`, since calls of its own and its sleep may
+   * be under way with it (L1); what those have taught us of its attempt is newer than what was noted beside its sandbox.
+   */
+  found(facts: RunnerFacts): Runner {
+    const runner = this.#byName.get(facts.name);
+    if (runner === undefined) return this.add(facts);
+    const { room, lineage, restoredAt, serves } = facts;
+    Object.assign(runner, { room, lineage, restoredAt, serves, attemptNumber: runner.attemptNumber ?? facts.attemptNumber });
+    for (const alias of lineage) this.#byAlias.set(alias, runner);
+    return runner;
+  }
+
   get(name: string): Runner | undefined {
     return this.#byName.get(name);
   }
