@@ -52,6 +52,19 @@ describe("a runner that dies", () => {
     expect(node.platform.run(runner.runId).completions.length).toBe(1);
   });
 
+  it("and whose run moves on between the look at it and the report: it is looked at again, and reported as it is then", async () => {
+    await started();
+    const runner = await node.waiting();
+    const held = Promise.withResolvers<void>();
+    node.platformLink.failNext(workerActions.completeAttempt, { hold: held.promise });
+    node.gateway.exit(runner.name, 1);
+    await node.clock.advance(10);
+    node.platform.wake(runner.runId);
+    held.resolve();
+    await node.clock.advance(100);
+    expect(node.platform.run(runner.runId).completions.length).toBe(1);
+  });
+
   it("after its cancel was asked for: the cancel is confirmed for it", async () => {
     await started();
     const runner = await node.executing();

@@ -1,4 +1,5 @@
 // Runners that end, and the runs they leave behind.
+import type { RunExecutionData } from "@torpor/contracts";
 import { withRetries } from "@torpor/http";
 import type { Clock } from "@torpor/kernel";
 import type { Log, Metrics } from "@torpor/observe";
@@ -14,6 +15,8 @@ import type { Runners } from "./runners.ts";
 
 /** The platform's own stall takes over after this. */
 const REPORT_BUDGET_MS = 120_000;
+/** A run moves on a few times in a moment at most: its wait ends, it is cancelled. */
+const MAX_LOOKS = 5;
 /** A gateway that is being started again is back within this; later its own list is looked at (see caretaker.ts). */
 const REMOVE_ATTEMPTS = 12;
 /** One that has ended by itself holds nothing any more: to free its name is worth a moment, not a wait. */
@@ -93,33 +96,51 @@ export class Endings {
     if (this.#deps.runners.get(runner.name) === runner) this.#deps.runners.remove(runner.name);
   }
 
+  /** A run that moves on between the look and the report is looked at again: it may be its runner's still. */
   async #tell(runner: Runner, runId: string, end: RunnerEnd): Promise<void> {
-    const { platform, runners, clock, random, stop, log } = this.#deps;
-    const persist: PersistOptions = { clock, random, signal: stop, budgetMs: REPORT_BUDGET_MS };
-    const { outcome: latest } = await persistently(persist, () => platform.latest(runId));
-    if (latest.kind !== "ok")
-      return log.warn({ runId, error: latest.message }, "a lost run could not be looked up; the platform will find it stalled");
+    for (let look = 1; look <= MAX_LOOKS; look++) if ((await this.#tellOnce(runner, runId, { end, look })) === "done") return;
+    this.#deps.log.warn({ runId }, "a lost run moved on whenever it was looked at; the platform will find it stalled");
+  }
+
+  async #tellOnce(
+    runner: Runner,
+    runId: string,
+    { end, look }: { readonly end: RunnerEnd; readonly look: number },
+  ): Promise<"done" | "moved_on"> {
+    const { platform, log } = this.#deps;
+    const { outcome: latest } = await persistently(this.#persist(), () => platform.latest(runId));
+    if (latest.kind !== "ok") {
+      log.warn({ runId, error: latest.message }, "a lost run could not be looked up; the platform will find it stalled");
+      return "done";
+    }
+    const verdict = await this.#judge(runner, runId, latest.body, end);
+    if (verdict.kind === "none") return "done";
+    const lost = { name: "runner.lost", reason: end.reason.slice(0, 256), runnerId: runner.name, snapshotId: verdict.snapshotId } as const;
+    if (look === 1) this.#deps.timeline.add(runId, lost);
+    const { outcome } = await persistently(this.#persist(), () => this.#act(runId, runner, verdict));
+    if (outcome.kind === "ok") return "done";
+    if (!isMissingRoute(outcome)) log.warn({ runId, error: outcome.message }, "the platform did not take the report of a lost run");
+    // Of one that never said where it is, nobody could tell its run from another's later on
+    const canLookAgain = outcome.kind === "refused" && !isMissingRoute(outcome) && lastSeenAt(runner) !== null;
+    return canLookAgain ? "moved_on" : "done";
+  }
+
+  async #judge(runner: Runner, runId: string, latest: RunExecutionData, end: RunnerEnd): Promise<LostRunVerdict> {
     const seenAt = lastSeenAt(runner);
-    const since = seenAt === null || seenAt === latest.body.snapshot.friendlyId ? [] : await this.#since(runId, seenAt);
-    if (runners.holderOf(runId) !== undefined || hasLeft(since)) return; // another runner's by now
-    const handedOutAt = runner.restoredAt ?? runner.snapshotId;
-    const verdict = judgeLostRun({
-      latest: latest.body,
+    const since = seenAt === null || seenAt === latest.snapshot.friendlyId ? [] : await this.#since(runId, seenAt);
+    if (this.#deps.runners.holderOf(runId) !== undefined || hasLeft(since)) return { kind: "none" }; // another runner's by now
+    return judgeLostRun({
+      latest,
       attemptNumber: runner.attemptNumber,
-      handedOutAt,
+      handedOutAt: runner.restoredAt ?? runner.snapshotId,
       wasRestored: runner.restoredAt !== null,
       end,
     });
-    if (verdict.kind === "none") return;
-    this.#deps.timeline.add(runId, {
-      name: "runner.lost",
-      reason: end.reason.slice(0, 256),
-      runnerId: runner.name,
-      snapshotId: verdict.snapshotId,
-    });
-    const { outcome } = await persistently(persist, () => this.#act(runId, runner, verdict));
-    if (outcome.kind !== "ok" && !isMissingRoute(outcome))
-      log.warn({ runId, error: outcome.message }, "the platform did not take the report of a lost run");
+  }
+
+  #persist(): PersistOptions {
+    const { clock, random, stop } = this.#deps;
+    return { clock, random, signal: stop, budgetMs: REPORT_BUDGET_MS };
   }
 
   /** Statuses of the run since the runner last saw it; none when the platform does not tell. */
