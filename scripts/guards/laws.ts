@@ -30,7 +30,7 @@ const SLEEP: readonly Guard[] = [
     id: "L1",
     guard: "a completion cancels the sleep before it is passed on",
     file: `${SUPERVISOR}/workload/runActions.ts`,
-    find: 'intents.cancel(at.runId, "completed", runner?.name, at.snapshotId);',
+    find: 'intents.cancel(asked.runId, "completed", runner?.name, asked.snapshotId);',
     replace: "",
     test: cancelTest("its completion cancels it before the call is passed on"),
   },

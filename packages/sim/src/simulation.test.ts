@@ -85,6 +85,7 @@ describe("simulation", () => {
     ["a late copy of an earlier start was to end the wait that came after it (the check of L1)", "mixed", 125132],
     ["a node that had been killed twice began its gateway twice, and both read what one had left (the played node)", "mixed", 126822],
     ["a run moved on between the look at it and the report that its runner was lost, and nobody looked again (L8)", "mixed", 155588],
+    ["a completion waited for a look that was held back before it undid a freeze (L1)", "mixed", 143845],
   ])("holds where it once did not: %s", { timeout: LONG_MS }, async ([, profile, seed]) => {
     expect(await failuresOf(seed, 1, profile)).toEqual([]);
   });

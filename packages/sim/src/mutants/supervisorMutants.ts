@@ -34,7 +34,7 @@ export const SUPERVISOR_MUTANTS: readonly Mutant[] = [
     guard: "a completion cancels the intent before it is passed on",
     laws: ["L1"],
     file: "supervisor/src/workload/runActions.ts",
-    find: 'intents.cancel(at.runId, "completed", runner?.name, at.snapshotId);',
+    find: 'intents.cancel(asked.runId, "completed", runner?.name, asked.snapshotId);',
     replace: "",
     profile: "givingUp",
   },

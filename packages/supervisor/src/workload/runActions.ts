@@ -112,12 +112,13 @@ export class RunActions {
     const { intents, runners, platform } = this.#deps;
     const { runner } = caller;
     this.#mayAct(runner, asked.runId);
+    intents.cancel(asked.runId, "completed", runner?.name, asked.snapshotId); // before anything is waited for (L1)
     const at = { ...asked, snapshotId: await whereItGoesOn(this.#deps.clock, runner, asked.snapshotId) };
     if (runner !== null && runner.ahead !== null) {
       this.#deps.onLeftAhead(runner);
       throw notItsYet(at, runner);
     }
-    intents.cancel(at.runId, "completed", runner?.name, at.snapshotId);
+    if (at.snapshotId !== asked.snapshotId) intents.cancel(at.runId, "completed", runner?.name, at.snapshotId);
     const isHolder = runner !== null && runner.runId === at.runId;
     if (isHolder) runner.completing = true;
     const persisted = await this.#persist(COMPLETE_BUDGET_MS, () => platform.complete(at, body, by(caller)));
