@@ -86,6 +86,11 @@ describe("simulation", () => {
     ["a node that had been killed twice began its gateway twice, and both read what one had left (the played node)", "mixed", 126822],
     ["a run moved on between the look at it and the report that its runner was lost, and nobody looked again (L8)", "mixed", 155588],
     ["a completion waited for a look that was held back before it undid a freeze (L1)", "mixed", 143845],
+    [
+      "a runner that began a run as it was handed out before was taken for the one that had it since, and nobody started it (L12)",
+      "mixed",
+      70486,
+    ],
   ])("holds where it once did not: %s", { timeout: LONG_MS }, async ([, profile, seed]) => {
     expect(await failuresOf(seed, 1, profile)).toEqual([]);
   });

@@ -80,8 +80,8 @@ function createRoutes(kit: Kit, { intents, waits, rearm, noSleepReason }: Sleep,
     waits,
     onWoke: (durationMs) => kit.costs.woke(durationMs),
     notify,
-    onSign: (runId, runnerId) => onSign(kit, launch, { runId, runnerId }),
-    onStarted: (runId, runnerId) => handOffs?.started(runId, runnerId),
+    onSign: (snapshotId, runnerId) => onSign(kit, launch, { snapshotId, runnerId }),
+    onStarted: (snapshotId, runnerId) => handOffs?.started(snapshotId, runnerId),
     onStartLost: (runner, runId) => void endings.abandoned(runner, runId, "the answer to its start was lost"),
     takeStock: () => caretaker.look(),
     mayGoOn: (runner) => mayGoOn(base.gateway, runner),
@@ -111,17 +111,17 @@ function createRoutes(kit: Kit, { intents, waits, rearm, noSleepReason }: Sleep,
 function onSign(
   { signs }: Kit,
   { handOffs }: Launch,
-  { runId, runnerId }: { readonly runId: string; readonly runnerId: string | undefined },
+  { snapshotId, runnerId }: { readonly snapshotId: string; readonly runnerId: string | undefined },
 ): void {
-  signs.seen(runId);
-  handOffs?.started(runId, runnerId);
+  signs.seen(snapshotId);
+  handOffs?.started(snapshotId, runnerId);
 }
 
 function createSocketHandlers(kit: Kit, { intents }: Sleep, { endings }: Care, launch: Launch): SocketHandlers {
   const { runners, sockets } = kit;
   return {
     onStart: (runner, { run, snapshot }) => {
-      onSign(kit, launch, { runId: run.friendlyId, runnerId: runner.name });
+      onSign(kit, launch, { snapshotId: snapshot.friendlyId, runnerId: runner.name });
       if (runners.bind(runner, run.friendlyId) === "bound") runner.snapshotId ??= snapshot.friendlyId;
     },
     onStop: (runner, { run }) => {

@@ -23,7 +23,7 @@ export class FakeBroker {
       mount(warmStart.dispatch, async ({ body }) => await this.#dispatch(body.dequeuedMessage)),
       mount(warmStart.settle, async ({ body }) => {
         this.settled.push(body);
-        this.#expected.get(body.runId)?.(body.outcome);
+        this.#expected.get(`${body.controllerId} ${body.runId}`)?.(body.outcome);
         return { ok: true as const };
       }),
     ];
@@ -46,7 +46,7 @@ export class FakeBroker {
       const [controllerId, entry] = [...this.waiting].at(-1) ?? [];
       if (!this.gives || controllerId === undefined || entry === undefined) return { didWarmStart: false };
       this.waiting.delete(controllerId);
-      const outcome = new Promise<HandOverOutcome>((resolve) => this.#expected.set(message.run.friendlyId, resolve));
+      const outcome = new Promise<HandOverOutcome>((resolve) => this.#expected.set(`${controllerId} ${message.run.friendlyId}`, resolve));
       entry.give(message);
       if ((await outcome) === "started") return { didWarmStart: true, controllerId, acknowledged: true };
     }

@@ -111,6 +111,24 @@ describe("a runner that waits for another run", () => {
     expect(node.core.runners.holderOf(runId)?.name).toBe(waiting.runner.name);
   });
 
+  it("and begins a run as it was handed out before gives no sign for whoever has it since: that one is silent, and the run starts in a sandbox of its own (L12)", async () => {
+    node.kill();
+    await started({ TRIGGER_DEQUEUE_IDLE_INTERVAL_MS: "0" });
+    const silent = await idle();
+    broker.gives = false;
+    const late = await idle();
+    broker.gives = true;
+    const runId = await nextRun();
+    expect(await late.answer).toBe(runId);
+    const begins = about(runId, late);
+    node.platform.stall(runId);
+    await node.clock.advance(1);
+    expect(await silent.answer).toBe(runId);
+    expect(await begins.start()).toMatchObject({ kind: "refused", status: 409 });
+    await node.clock.advance(1_010);
+    expect(node.gateway.names()).toContain(ownSandbox(runId));
+  });
+
   it("is removed when it was given a run and is never heard of again", async () => {
     const waiting = await idle();
     await nextRun();

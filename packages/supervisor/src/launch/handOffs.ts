@@ -2,7 +2,7 @@
 //
 // A runner that was told to take a run may be dead or frozen without our knowing. Invariants:
 //   W1  A hand-off counts only when the run has begun (L12): a sign of its runner that passed through here, the word of a broker that
-//       knows, or a newer snapshot at the platform.
+//       knows, or a newer snapshot at the platform. What is said of an earlier hand-out of the same run does not count for this one.
 //   W2  If the platform cannot be asked, we do nothing: late runners are normal while it is slow, and a second sandbox for
 //       each would make it slower. The platform's own time-out is the net.
 //   W3  A hand-off is checked once. A restart of this process forgets it, and the same time-out covers that.
@@ -37,8 +37,9 @@ const DISPATCH_TIMEOUT_MS = 5_000;
 
 export class HandOffs {
   readonly #deps: HandOffsDeps;
+  /** By the snapshot that the run was handed out with, as all here. */
   readonly #checks = new Map<string, Timer>();
-  /** Offers that are not answered yet, by run. */
+  /** Offers that are not answered yet. */
   readonly #open = new Map<string, (runnerId: string | undefined) => void>();
 
   constructor(deps: HandOffsDeps) {
@@ -47,22 +48,22 @@ export class HandOffs {
 
   /** Offers a run to the idle runners. */
   async offer(message: DequeuedMessage): Promise<HandOff> {
-    const runId = message.run.friendlyId;
+    const handOut = message.snapshot.friendlyId;
     const begun = new Promise<HandOff>((resolve) => {
-      this.#open.set(runId, (runnerId) => resolve({ kind: "taken", runnerId }));
+      this.#open.set(handOut, (runnerId) => resolve({ kind: "taken", runnerId }));
     });
     const handOff = await Promise.race([begun, this.#ask(message)]);
-    this.#open.delete(runId);
+    this.#open.delete(handOut);
     this.#deps.metrics.count("torpor_warm_starts_total", { outcome: handOff.kind });
     if (handOff.kind === "given") this.#expect(message);
     return handOff;
   }
 
-  /** The run has begun (W1). */
-  started(runId: string, runnerId?: string): void {
-    this.#open.get(runId)?.(runnerId);
-    this.#checks.get(runId)?.cancel();
-    this.#checks.delete(runId);
+  /** The run has begun, as it was handed out at this snapshot (W1). */
+  started(snapshotId: string, runnerId?: string): void {
+    this.#open.get(snapshotId)?.(runnerId);
+    this.#checks.get(snapshotId)?.cancel();
+    this.#checks.delete(snapshotId);
   }
 
   close(): void {
@@ -83,17 +84,15 @@ export class HandOffs {
   #expect(message: DequeuedMessage): void {
     const { verifyDelayMs, clock } = this.#deps;
     if (verifyDelayMs === undefined) return;
-    const runId = message.run.friendlyId;
-    this.started(runId);
     this.#checks.set(
-      runId,
+      message.snapshot.friendlyId,
       clock.after(verifyDelayMs, () => void this.#check(message)),
     );
   }
 
   async #check(message: DequeuedMessage): Promise<void> {
     const runId = message.run.friendlyId;
-    if (!this.#checks.delete(runId)) return;
+    if (!this.#checks.delete(message.snapshot.friendlyId)) return;
     const latest = await this.#deps.platform.latest(runId);
     if (latest.kind !== "ok") return; // W2
     const hasMoved = latest.body.snapshot.friendlyId !== message.snapshot.friendlyId;

@@ -46,10 +46,10 @@ export interface RunActionsDeps {
   readonly random: () => number;
   readonly stop: AbortSignal;
   readonly notify: (runner: Runner, runId: string) => void;
-  /** A runner shows that it has taken the run; the platform has not been asked yet. */
-  readonly onSign: (runId: string, runnerId: string | undefined) => void;
-  /** The run has started somewhere. */
-  readonly onStarted: (runId: string, runnerId: string | undefined) => void;
+  /** A runner shows that it has taken the run that was handed out at this snapshot; the platform has not been asked yet. */
+  readonly onSign: (snapshotId: string, runnerId: string | undefined) => void;
+  /** That run has started somewhere. */
+  readonly onStarted: (snapshotId: string, runnerId: string | undefined) => void;
   /** A start was accepted, and its answer is lost: nobody will execute this attempt. */
   readonly onStartLost: (runner: Runner, runId: string) => void;
   /** A sleeping run's runner was heard so long after its wake was decided. */
@@ -82,14 +82,14 @@ export class RunActions {
   async start(at: At, body: unknown, caller: WorkloadCaller): Promise<Answer<never>> {
     const { intents, runners, platform } = this.#deps;
     this.#mayAct(caller.runner, at.runId);
-    this.#deps.onSign(at.runId, caller.runner?.name);
+    this.#deps.onSign(at.snapshotId, caller.runner?.name);
     intents.cancel(at.runId, "started", caller.runner?.name, at.snapshotId);
     const { runner } = caller;
     const { outcome, mayHaveHappened } = await this.#beginnings.during(runner, () =>
       this.#persist(START_BUDGET_MS, () => platform.start(at, body, by(caller))),
     );
     if (outcome.kind === "ok") {
-      this.#deps.onStarted(at.runId, caller.runner?.name);
+      this.#deps.onStarted(at.snapshotId, caller.runner?.name);
       const started = peek.started(outcome.body);
       if (runner !== null) {
         runners.take(runner, at.runId);

@@ -184,7 +184,7 @@ export class WarmDoor {
     const { runner, controllerId } = seat.caller;
     const runId = message.run.friendlyId;
     const givenMs = clock.monotonicMs();
-    const sign = signs.within(runId, signWithinMs, seat.signal);
+    const sign = signs.within(message.snapshot.friendlyId, signWithinMs, seat.signal);
     if (runner !== null) this.#idleFrom.delete(runner);
     this.#end(seat, { kind: "run", message });
     if (await sign) {
