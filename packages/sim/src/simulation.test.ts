@@ -91,6 +91,7 @@ describe("simulation", () => {
       "mixed",
       70486,
     ],
+    ["a restored runner was taken for an earlier one from its memory, and refused in all that it said of its run (L12)", "mixed", 138300],
   ])("holds where it once did not: %s", { timeout: LONG_MS }, async ([, profile, seed]) => {
     expect(await failuresOf(seed, 1, profile)).toEqual([]);
   });

@@ -113,6 +113,16 @@ describe("a sleeping run", () => {
     expect(node.platform.status(runner.runId)).toBe("EXECUTING");
   });
 
+  it("that has spoken from a sandbox which is no more is known under its first name all the same when it is restored again", async () => {
+    await started();
+    const runner = await node.asleep();
+    expect(await runner.complete()).toMatchObject({ kind: "refused" }); // nobody is known by this name here, and its run sleeps
+    node.platform.wake(runner.runId);
+    await node.clock.advance(500);
+    expect(await runner.since()).toEqual(["EXECUTING"]);
+    expect(node.core.runners.named(runner.claim)).toBe(node.core.runners.holderOf(runner.runId));
+  });
+
   it("wakes the long way when we cannot continue it: its runner does, once, and is told at once", async () => {
     await started();
     const runner = await node.asleep();

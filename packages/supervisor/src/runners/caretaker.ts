@@ -16,8 +16,7 @@ import type { Intents } from "../snapshot/intents.ts";
 import type { Sleeper } from "../snapshot/sleeper.ts";
 import { holdsRun, judgeAdoption, readNotes, type SandboxNotes } from "./adoption.ts";
 import type { Endings } from "./endings.ts";
-import { isHearsay } from "./foundOut.ts";
-import { Runner, type RunnerFacts } from "./runner.ts";
+import { isHearsay, Runner, type RunnerFacts } from "./runner.ts";
 import type { Runners } from "./runners.ts";
 
 /** A sandbox that is being made is not in the gateway's list for a moment. */
@@ -26,8 +25,6 @@ const VANISHED_AFTER_MS = 30_000;
 const UNKNOWN_AFTER_MS = 30_000;
 /** Its gateway may let go of it any moment: who adopts a held one must not count on more. */
 const ADOPTED_HOLD_MS = 20_000;
-
-const NOBODY = { adopted: false, instanceId: null, ahead: null };
 
 export interface CaretakerDeps {
   readonly gateway: Gateway;
@@ -125,8 +122,6 @@ export class Caretaker {
 
   #takeIn(instance: InstanceView, notes: SandboxNotes, holds: boolean, latestId: string | null = null): Runner {
     const { runners } = this.#deps;
-    // It may have spoken under an earlier name before it was found
-    for (const name of notes.lineage) if (isHearsay(runners.get(name) ?? NOBODY)) runners.remove(name);
     const runner = runners.found(runnerFacts(instance.name, notes, latestId));
     runners.located(runner, { instanceId: instance.id, address: instance.address });
     if (holds && !runner.hadRun) runners.bind(runner, notes.runId); // else it has said itself which run it has, or has no more

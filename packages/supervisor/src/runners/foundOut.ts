@@ -1,11 +1,6 @@
 // Runners that have spoken before anybody looked at their sandboxes: after a start of this process, for a moment.
-import type { Runner } from "./runner.ts";
+import { isHearsay, type Runner } from "./runner.ts";
 import type { Runners } from "./runners.ts";
-
-/** Nothing is known of it but its own words: not what it was made for, nor whether it was restored. */
-export function isHearsay({ adopted, instanceId, ahead }: Pick<Runner, "adopted" | "instanceId" | "ahead">): boolean {
-  return adopted && instanceId === null && ahead === null;
-}
 
 /**
  * The same runner with what its sandbox says of it. `not_yet`: the sandboxes cannot be looked at; its own sleep must not be shown

@@ -61,6 +61,11 @@ export function lastSeenAt(runner: Pick<Runner, "snapshotId" | "restoredAt">): s
   return snapshotId === null || (restoredAt !== null && restoredAt > snapshotId) ? restoredAt : snapshotId;
 }
 
+/** Nothing is known of it but its own words: not what it was made for, nor whether it was restored. */
+export function isHearsay({ adopted, instanceId, ahead }: Pick<Runner, "adopted" | "instanceId" | "ahead">): boolean {
+  return adopted && instanceId === null && ahead === null;
+}
+
 /** One runner. Plain facts that the registry and the workload server keep up to date; no rule lives here. */
 export class Runner {
   readonly name: string;

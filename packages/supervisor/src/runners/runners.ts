@@ -2,11 +2,12 @@
 //
 // R1  A run is held by at most one runner, a runner holds at most one run.
 // R2  What a sandbox says about itself is a claim (L14): where its address is known, the address decides.
-// R3  A restored runner is reachable under every name that it ever had; the newest holder of a name is meant.
+// R3  A restored runner is reachable under every name that it ever had; the newest holder of a name is meant. Whoever has only
+//     spoken under such a name before was that runner, or an earlier one from the same memory: it is no more.
 // R4  Only a new hand-out takes a run away from a live runner; no other runner's word does.
 import { TorporError } from "@torpor/contracts";
 import type { Clock } from "@torpor/kernel";
-import { Runner, type Room, type RunnerFacts } from "./runner.ts";
+import { isHearsay, Runner, type Room, type RunnerFacts } from "./runner.ts";
 
 /** Runners that nobody announced (another node's, or from before a restart) are remembered up to this number. */
 const MAX_RUNNERS = 10_000;
@@ -46,6 +47,7 @@ export class Runners {
   add(facts: RunnerFacts): Runner {
     const runner = new Runner(facts, this.#options.clock.monotonicMs());
     this.remove(facts.name);
+    for (const alias of facts.lineage) this.#forgetHearsay(alias);
     this.#sentAway.delete(facts.name);
     this.#byName.set(runner.name, runner);
     for (const alias of runner.lineage) this.#byAlias.set(alias, runner);
@@ -61,7 +63,10 @@ export class Runners {
     if (runner === undefined) return this.add(facts);
     const { room, lineage, restoredAt, serves } = facts;
     Object.assign(runner, { room, lineage, restoredAt, serves, attemptNumber: runner.attemptNumber ?? facts.attemptNumber });
-    for (const alias of lineage) this.#byAlias.set(alias, runner);
+    for (const alias of lineage) {
+      this.#forgetHearsay(alias);
+      this.#byAlias.set(alias, runner);
+    }
     return runner;
   }
 
@@ -196,6 +201,12 @@ export class Runners {
     this.remove(name);
     this.#sentAway.add(name);
     if (this.#sentAway.size > MAX_SENT_AWAY) this.#sentAway.delete(this.#sentAway.values().next().value ?? "");
+  }
+
+  /** Who was known by its word under this name alone has another one now, or is no more (R3). */
+  #forgetHearsay(name: string): void {
+    const runner = this.#byName.get(name);
+    if (runner !== undefined && isHearsay(runner)) this.remove(name);
   }
 
   /** What the runners here were given, all together. Frozen ones count: they still hold their memory. */
