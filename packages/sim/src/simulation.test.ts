@@ -92,6 +92,11 @@ describe("simulation", () => {
       70486,
     ],
     ["a restored runner was taken for an earlier one from its memory, and refused in all that it said of its run (L12)", "mixed", 138300],
+    [
+      "a sandbox that was being made ready ahead while its supervisor was started again went on from a reserved image (L6)",
+      "mixed",
+      210163,
+    ],
   ])("holds where it once did not: %s", { timeout: LONG_MS }, async ([, profile, seed]) => {
     expect(await failuresOf(seed, 1, profile)).toEqual([]);
   });

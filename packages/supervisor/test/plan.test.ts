@@ -201,6 +201,13 @@ describe("a sandbox that is found at a start", () => {
       expect(judgeAdoption(found, notes, latest(status)).kind).toBe("remove");
   });
 
+  it("that is still being made ready ahead is removed: its image will be reserved, and it would go on from that", () => {
+    const found = { state: "starting", memoryImageId: null, reservedImageId: null } as const;
+    for (const status of ["SUSPENDED", "PENDING_EXECUTING", "EXECUTING"] as const)
+      expect(judgeAdoption(found, { ...notes, isAhead: true }, latest(status)).kind).toBe("remove");
+    expect(judgeAdoption(found, notes, latest("EXECUTING")).kind).toBe("holds");
+  });
+
   it("handed out at this very snapshot has the run, at another it has not", () => {
     expect(holdsRun({ ...notes, snapshotId: "snapshot_5" }, latest("PENDING_EXECUTING"))).toBe(true);
     expect(holdsRun(notes, latest("PENDING_EXECUTING"))).toBe(false);

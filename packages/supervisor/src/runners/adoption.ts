@@ -71,7 +71,8 @@ export function judgeAdoption(
     return { kind: "thaw" };
   }
   if (state === "held" || state === "freezing") return { kind: "thaw" };
-  if (instance.reservedImageId != null) return { kind: "remove" };
+  // Of one that is still being made ready ahead the image is not reserved yet, and will be
+  if (instance.reservedImageId != null || (notes.isAhead && state === "starting")) return { kind: "remove" };
   return holdsRun(notes, latest) ? { kind: "holds" } : { kind: "unknown" };
 }
 
