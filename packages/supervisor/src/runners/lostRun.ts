@@ -53,7 +53,7 @@ function errorOf({ latest, end }: LostRunFacts): TaskRunError {
   }
   const how = end.exitCode === null ? end.reason : `${end.reason} (exit code ${end.exitCode})`;
   const message = `The runner ended without completing the run: ${how}`;
-  if (/oom_?kill|out.of.memory/i.test(end.reason)) return { type: "INTERNAL_ERROR", code: "TASK_PROCESS_OOM_KILLED", message };
+  if (/\boom|out.of.memory/i.test(end.reason)) return { type: "INTERNAL_ERROR", code: "TASK_PROCESS_OOM_KILLED", message };
   if (end.exitCode === SIGSEGV_EXIT || end.exitCode === SIGSEGV_EXIT_NEGATIVE)
     return { type: "INTERNAL_ERROR", code: "TASK_PROCESS_SIGSEGV", message };
   return { type: "INTERNAL_ERROR", code: "TASK_PROCESS_EXITED_WITH_NON_ZERO_CODE", message };

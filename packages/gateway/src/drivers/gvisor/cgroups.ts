@@ -64,26 +64,27 @@ const MAX_HOST_THREADS = 2_048;
 
 /** Where the limit on a sandbox's memory stands, and what stands there for none; undefined where limits cannot be set. */
 export function memoryLimitFile(cgroups: Cgroups, id: string): { readonly path: string; readonly none: string } | undefined {
-  if (cgroups.kind === "v1") return { path: join(ROOT, "memory", cgroups.parent, id, "memory.limit_in_bytes"), none: "-1" };
-  if (cgroups.kind === "v2") return { path: join(ROOT, cgroups.parent, id, "memory.max"), none: "max" };
-  return undefined;
+  if (cgroups.kind === "none") return undefined;
+  const [file, none] = cgroups.kind === "v1" ? ["memory.limit_in_bytes", "-1"] : ["memory.max", "max"];
+  return { path: join(memoryDir(cgroups, id), file), none };
+}
+
+function memoryDir(cgroups: Exclude<Cgroups, { kind: "none" }>, id: string): string {
+  return cgroups.kind === "v1" ? join(ROOT, "memory", cgroups.parent, id) : join(ROOT, cgroups.parent, id);
 }
 
 /** Whether the host has killed something of the sandbox because its memory was used up. Known until the sandbox is destroyed. */
 export async function hasKilledForMemory(cgroups: Cgroups, id: string): Promise<boolean> {
   if (cgroups.kind === "none") return false;
-  const file =
-    cgroups.kind === "v1"
-      ? join(ROOT, "memory", cgroups.parent, id, "memory.oom_control")
-      : join(ROOT, cgroups.parent, id, "memory.events");
-  const text = await readFile(file, "utf8").catch(() => "");
+  const file = cgroups.kind === "v1" ? "memory.oom_control" : "memory.events";
+  const text = await readFile(join(memoryDir(cgroups, id), file), "utf8").catch(() => "");
   return Number(/^oom_kill (\d+)$/m.exec(text)?.[1] ?? 0) > 0;
 }
 
 /** What the sandbox's cgroup says; nulls where there is none. */
 export async function cgroupUsage(cgroups: Cgroups, id: string): Promise<SandboxUsage> {
   if (cgroups.kind === "none") return { memoryBytes: null, processCount: null };
-  const dir = cgroups.kind === "v1" ? join(ROOT, "memory", cgroups.parent, id) : join(ROOT, cgroups.parent, id);
+  const dir = memoryDir(cgroups, id);
   const memory = await readFile(join(dir, cgroups.kind === "v1" ? "memory.usage_in_bytes" : "memory.current"), "utf8").catch(
     () => undefined,
   );
